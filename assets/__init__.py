@@ -1,0 +1,1 @@
+"""The data products, thin: read, judge or compute, write, say."""

@@ -1,0 +1,1 @@
+"""How and when: jobs, schedules, sensors, the planner, the command line."""

@@ -1,0 +1,1 @@
+"""What may be believed: judges, never fetches, never stores."""

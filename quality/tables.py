@@ -1,0 +1,372 @@
+"""Every table of the lake: its columns, its key, how it is laid out, and the contract a frame must keep to enter it.
+
+Columns and keys are plain data; the pandera schema is made from them when a frame is written,
+because importing pandera costs more than reading most tables.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import polars as pl
+
+from quality.errors import ContractError
+
+if TYPE_CHECKING:
+    import pandera.polars as pa
+
+TS = pl.Datetime("us", "UTC")
+OHLCV = {"open": pl.Float64, "high": pl.Float64, "low": pl.Float64, "close": pl.Float64, "volume": pl.Float64}
+
+
+class Table(NamedTuple):
+    """Columns in order with their types; `key` columns are never null and together unique."""
+
+    name: str
+    about: str
+    columns: dict[str, pl.DataType | type[pl.DataType]]
+    key: tuple[str, ...]
+    nullable: frozenset[str] = frozenset()
+    partition_by: tuple[str, ...] = ()
+    open_ended: bool = False  # further Float64 columns are allowed: the features of the data sets
+
+
+def _table(
+    name: str,
+    about: str,
+    columns: dict[str, pl.DataType | type[pl.DataType]],
+    *,
+    key: str,
+    nullable: str = "",
+    partition_by: str = "",
+    open_ended: bool = False,
+) -> Table:
+    return Table(
+        name, about, columns, tuple(key.split()), frozenset(nullable.split()), tuple(partition_by.split()), open_ended
+    )
+
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        _table(
+            "receipts",
+            "One delivery of a source: what was asked for, what came, when.",
+            {
+                "dataset": pl.String,
+                "sequence": pl.Int64,
+                "instrument": pl.String,
+                "content": pl.String,
+                "first_session": pl.Date,
+                "last_session": pl.Date,
+                "first": TS,
+                "last": TS,
+                "n_rows": pl.Int64,
+                "received_at": TS,
+                "source": pl.String,
+                "origin": pl.String,
+            },
+            key="dataset sequence",
+            nullable="first last",
+        ),
+        _table(
+            "raw_bars",
+            "Rows as received, never changed.",
+            {"dataset": pl.String, "instrument": pl.String, "sequence": pl.Int64, "line": pl.Int64, "ts": TS, **OHLCV},
+            key="dataset sequence line",
+            nullable="ts open high low close volume",
+            partition_by="dataset instrument",
+        ),
+        _table(
+            "bars",
+            "The accepted bar: of all receipts, the newest row that kept every rule.",
+            {
+                "dataset": pl.String,
+                "instrument": pl.String,
+                "session": pl.Date,
+                "ts": TS,
+                **OHLCV,
+                "sequence": pl.Int64,
+            },
+            key="dataset instrument ts",
+            nullable="volume",
+            partition_by="dataset instrument",
+        ),
+        _table(
+            "quarantine",
+            "Refused rows, as received, each with every rule it broke.",
+            {
+                "dataset": pl.String,
+                "instrument": pl.String,
+                "session": pl.Date,
+                "sequence": pl.Int64,
+                "line": pl.Int64,
+                "ts": TS,
+                **OHLCV,
+                "rules": pl.List(pl.String),
+            },
+            key="dataset sequence line",
+            nullable="ts open high low close volume",
+        ),
+        _table(
+            "digests",
+            "One instrument's session: a content hash of its accepted bars.",
+            {
+                "dataset": pl.String,
+                "session": pl.Date,
+                "instrument": pl.String,
+                "digest": pl.String,
+                "n_bars": pl.Int32,
+            },
+            key="dataset session instrument",
+        ),
+        _table(
+            "sla_record",
+            "One verdict: a rule, an instrument, a session.",
+            {
+                "dataset": pl.String,
+                "session": pl.Date,
+                "instrument": pl.String,
+                "rule": pl.String,
+                "value": pl.Float64,
+                "limit": pl.Float64,
+                "due": pl.Int64,
+                "seen": pl.Int64,
+                "passed": pl.Boolean,
+                "enforced": pl.Boolean,
+            },
+            key="dataset session instrument rule",
+            nullable="value",
+        ),
+        _table(
+            "corporate_actions",
+            "Splits (new units per old one) and dividends (cash per unit), by ex-date.",
+            {"dataset": pl.String, "instrument": pl.String, "ex_date": pl.Date, "kind": pl.String, "value": pl.Float64},
+            key="dataset instrument ex_date kind",
+        ),
+        _table(
+            "resampled_bars",
+            "Bars of the higher timeframes, with how many base bars made them.",
+            {
+                "dataset": pl.String,
+                "instrument": pl.String,
+                "timeframe": pl.String,
+                "session": pl.Date,
+                "ts": TS,
+                "known_at": TS,
+                **OHLCV,
+                "n_base": pl.Int32,
+                "n_due": pl.Int32,
+                "complete": pl.Boolean,
+            },
+            key="dataset instrument timeframe ts",
+            nullable="volume",
+            partition_by="dataset instrument",
+        ),
+        _table(
+            "features",
+            "Named causal columns of every bar, null through their lookback.",
+            {"dataset": pl.String, "instrument": pl.String, "session": pl.Date, "ts": TS},
+            key="dataset instrument ts",
+            partition_by="dataset instrument",
+            open_ended=True,
+        ),
+        _table(
+            "work_record",
+            "What was computed from which inputs: the memory of the planner.",
+            {"step": pl.String, "partition": pl.String, "inputs": pl.String, "run_id": pl.String, "computed_at": TS},
+            key="step partition",
+        ),
+        _table(
+            "certificates",
+            "Look-ahead certificates: each law, what it was proved on, with which code.",
+            {
+                "strategy": pl.String,
+                "law": pl.String,
+                "passed": pl.Boolean,
+                "first_bar": pl.Int64,
+                "column": pl.String,
+                "detail": pl.String,
+                "bars_checked": pl.Int64,
+                "code": pl.String,
+            },
+            key="strategy law",
+            nullable="first_bar column detail",
+        ),
+        _table(
+            "fills",
+            "Executions of the backtest and of every walk-forward window.",
+            {
+                "strategy": pl.String,
+                "scope": pl.String,
+                "fill": pl.String,
+                "order": pl.String,
+                "trade": pl.String,
+                "ts": TS,
+                "instrument": pl.String,
+                "side": pl.String,
+                "quantity": pl.Float64,
+                "price": pl.Float64,
+                "reference": pl.Float64,
+                "fee": pl.Float64,
+                "spread": pl.Float64,
+                "why": pl.String,
+                "liquidity": pl.String,
+                "ambiguous": pl.Boolean,
+            },
+            key="strategy scope fill",
+            partition_by="strategy",
+        ),
+        _table(
+            "trades",
+            "Round trips, flat to flat, with their PnL split into its parts.",
+            {
+                "strategy": pl.String,
+                "scope": pl.String,
+                "trade": pl.String,
+                "instrument": pl.String,
+                "side": pl.String,
+                "entry_ts": TS,
+                "exit_ts": TS,
+                "quantity": pl.Float64,
+                "entry_price": pl.Float64,
+                "exit_price": pl.Float64,
+                "exit_reason": pl.String,
+                "pnl": pl.Float64,
+                "edge": pl.Float64,
+                "fees": pl.Float64,
+                "spread": pl.Float64,
+                "borrow": pl.Float64,
+                "dividends": pl.Float64,
+                "r": pl.Float64,
+                "ambiguous": pl.Boolean,
+            },
+            key="strategy scope trade",
+            nullable="r",
+            partition_by="strategy",
+        ),
+        _table(
+            "rejections",
+            "Orders that were wanted and refused, with the reason.",
+            {
+                "strategy": pl.String,
+                "scope": pl.String,
+                "ts": TS,
+                "instrument": pl.String,
+                "side": pl.String,
+                "reason": pl.String,
+                "n": pl.Int64,
+            },
+            key="strategy scope ts instrument side reason",
+            partition_by="strategy",
+        ),
+        _table(
+            "equity",
+            "The equity curve at session closes, and the return the gated metrics are computed on.",
+            {
+                "strategy": pl.String,
+                "scope": pl.String,
+                "session": pl.Date,
+                "equity": pl.Float64,
+                "return": pl.Float64,
+                "gross_exposure": pl.Float64,
+            },
+            key="strategy scope session",
+            partition_by="strategy",
+        ),
+        _table(
+            "windows",
+            "Walk-forward windows: what was chosen in-sample, how it did out-of-sample.",
+            {
+                "strategy": pl.String,
+                "window": pl.String,
+                "in_sample_first": pl.Date,
+                "in_sample_last": pl.Date,
+                "oos_first": pl.Date,
+                "oos_last": pl.Date,
+                "n_sets": pl.Int64,
+                "params": pl.String,
+                "in_sample_sharpe": pl.Float64,
+                "oos_sharpe": pl.Float64,
+                "oos_net_return": pl.Float64,
+                "oos_trades": pl.Int64,
+            },
+            key="strategy window",
+            nullable="in_sample_sharpe oos_sharpe",
+        ),
+        _table(
+            "trials",
+            "Every parameter set that was ever looked at, counted by family; append-only.",
+            {
+                "family": pl.String,
+                "code": pl.String,
+                "parameters": pl.String,
+                "params": pl.String,
+                "strategy": pl.String,
+                "sharpe": pl.Float64,
+                "first_seen": TS,
+            },
+            key="family code parameters",
+            nullable="sharpe",
+        ),
+        _table(
+            "scorecards",
+            "Every metric of a strategy version, with its definition and where it came from.",
+            {
+                "strategy": pl.String,
+                "metric": pl.String,
+                "value": pl.Float64,
+                "reason": pl.String,
+                "definition": pl.String,
+                "source": pl.String,
+            },
+            key="strategy metric",
+            nullable="value reason",
+        ),
+        _table(
+            "control_record",
+            "The negative controls of the last night: what the gate said, and which rules failed.",
+            {"control": pl.String, "refused": pl.Boolean, "failed_rules": pl.List(pl.String), "decision": pl.String},
+            key="control",
+        ),
+    )
+}
+
+
+def table(name: str) -> Table:
+    """The table called `name`; ContractError with the known names when there is none."""
+    if name not in TABLES:
+        msg = f"no table is called {name!r}; the tables are {', '.join(sorted(TABLES))}"
+        raise ContractError(msg)
+    return TABLES[name]
+
+
+def empty(name: str) -> pl.DataFrame:
+    """A frame of no rows with the columns of the table `name`."""
+    return pl.DataFrame(schema=table(name).columns)
+
+
+def check(name: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """`frame` with the table's columns in order; ContractError naming every column and rule that it breaks."""
+    import pandera.errors
+
+    wanted = table(name)
+    try:
+        checked: pl.DataFrame = _schema(wanted).validate(frame, lazy=True)
+    except pandera.errors.SchemaErrors as broken:
+        cases = broken.failure_cases
+        seen = "; ".join(
+            f"{row['column'] or 'frame'}: {row['check']} (found {row['failure_case']})"
+            for row in cases.head(5).iter_rows(named=True)
+        )
+        msg = f"{frame.height} rows do not keep the contract of table {name!r}: {seen}"
+        raise ContractError(msg) from None
+    extra = [column for column in checked.columns if column not in wanted.columns]
+    return checked.select(*wanted.columns, *extra)
+
+
+def _schema(wanted: Table) -> "pa.DataFrameSchema":
+    import pandera.polars as pa
+
+    columns = {
+        name: pa.Column(dtype, nullable=name in wanted.nullable, coerce=False) for name, dtype in wanted.columns.items()
+    }
+    return pa.DataFrameSchema(columns, strict=not wanted.open_ended, unique=list(wanted.key), name=wanted.name)

@@ -1,0 +1,1 @@
+"""Everything with a handle: lake, ledger store, calendars, sources, clock, environment."""

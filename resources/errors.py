@@ -1,0 +1,88 @@
+"""The tree of what can go wrong outside. A message says what was seen, what was allowed, and what to do.
+
+ResourceError
+├── CalendarError
+│   ├── UnknownCalendarError        a name that no calendar has
+│   ├── UnusableCalendarError       a name the calendar library knows and cannot build
+│   ├── CalendarSpanError           a day before or after what a calendar knows
+│   ├── NotASessionError            a day on which the venue is closed
+│   └── UncountableTimeframeError   a timeframe that does not fit into a session
+├── SourceError
+│   ├── UnknownSourceKindError      a kind of source that does not exist
+│   ├── UnknownSampleError          a data set that is not embedded
+│   └── UnknownInstrumentError      an instrument the source does not have
+├── HomeBusyError     another process is writing the home folder
+└── LakeError         the lake was asked for or given what it cannot hold
+"""
+
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+
+
+class ResourceError(Exception):
+    """Everything that a handle to the outside world can refuse."""
+
+
+class HomeBusyError(ResourceError):
+    def __init__(self, lock: Path, holder: str) -> None:
+        super().__init__(f"{holder} is writing {lock.parent}; one at a time: wait until it ends, or stop it")
+
+
+class LakeError(ResourceError):
+    """The lake was asked for or given what it cannot hold."""
+
+
+class CalendarError(ResourceError):
+    """A calendar that cannot be had, or cannot answer."""
+
+
+class UnknownCalendarError(CalendarError):
+    def __init__(self, name: str, nearest: Iterable[str]) -> None:
+        near = " or ".join(nearest)
+        super().__init__(
+            f"calendar {name!r} is neither 24/7 nor an exchange_calendars code such as XNYS"
+            + (f": did you mean {near}?" if near else ": write one of these")
+        )
+
+
+class UnusableCalendarError(CalendarError):
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(
+            f"calendar {name} cannot be built by the installed exchange-calendars ({reason[:80]}): "
+            "use another code with the same sessions, or another release of the library"
+        )
+
+
+class CalendarSpanError(CalendarError):
+    def __init__(self, name: str, day: date, *, first: date, last: date) -> None:
+        super().__init__(f"calendar {name} knows {first} to {last}, got {day}: ask for days within that span")
+
+
+class NotASessionError(CalendarError):
+    def __init__(self, name: str, day: date) -> None:
+        super().__init__(f"{day} is no session of calendar {name}: ask for one of its sessions")
+
+
+class UncountableTimeframeError(CalendarError):
+    def __init__(self, timeframe: str) -> None:
+        super().__init__(f"a calendar counts bars of at most 1d, got {timeframe!r}: ask for those and resample")
+
+
+class SourceError(ResourceError):
+    """A source that cannot be had, or cannot deliver."""
+
+
+class UnknownSourceKindError(SourceError):
+    def __init__(self, kind: str, known: Iterable[str]) -> None:
+        super().__init__(f"there is no source of kind {kind!r}: write one of {', '.join(sorted(known))}")
+
+
+class UnknownSampleError(SourceError):
+    def __init__(self, dataset: str, known: Iterable[str]) -> None:
+        super().__init__(f"no embedded sample is named {dataset!r}: name the data set {' or '.join(sorted(known))}")
+
+
+class UnknownInstrumentError(SourceError):
+    def __init__(self, instrument: str, source: str, known: Iterable[str]) -> None:
+        super().__init__(f"{source} has no instrument {instrument!r}: it has {', '.join(sorted(known))}")

@@ -1,0 +1,150 @@
+"""The lake: every table a Delta table under one root, written here and nowhere else.
+
+A write is one transaction. `replace` owns a window, named by conditions on columns, and puts
+exactly the given rows in its place, so writing twice changes nothing; `append` adds. A frame
+is checked against its table's contract before a byte is written. Two writers that collide are
+retried on the newer version.
+
+Conditions are values: `dataset="crypto_5m"` equals, a list is one of, `Between(a, b)` is the
+half-open range.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import dagster as dg
+import polars as pl
+
+from quality import tables
+from resources import lock
+from resources.errors import LakeError
+
+ATTEMPTS = 8
+
+
+class Between(NamedTuple):
+    """The half-open range `[first, end)` of a column."""
+
+    first: date | datetime
+    end: date | datetime
+
+
+Scalar = str | int | date | datetime
+Condition = Scalar | list[str] | list[date] | Between
+
+
+class Lake(dg.ConfigurableResource):
+    """Delta tables under `root`; during a Dagster run the home folder's lock is held."""
+
+    root: str
+    lock_path: str
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Lake"]:
+        purpose = f"run {context.run_id}" if context.run_id else "a run"
+        with lock.held(Path(self.lock_path), purpose=purpose, wait=True):
+            yield self
+
+    def path(self, name: str) -> Path:
+        return Path(self.root) / tables.table(name).name
+
+    def exists(self, name: str) -> bool:
+        from deltalake import DeltaTable
+
+        return DeltaTable.is_deltatable(str(self.path(name)))
+
+    def scan(self, name: str, **where: Condition) -> pl.LazyFrame:
+        """The rows of a table that meet every condition; no rows before its first write."""
+        wanted = tables.table(name)
+        if not self.exists(name):
+            return tables.empty(name).lazy()
+        rows = pl.scan_delta(str(self.path(name)))
+        rows = rows.filter(*(_expression(column, condition) for column, condition in where.items()))
+        return rows if wanted.open_ended else rows.select(*wanted.columns)
+
+    def read(self, name: str, **where: Condition) -> pl.DataFrame:
+        return self.scan(name, **where).collect()
+
+    def replace(self, name: str, frame: pl.DataFrame, **window: Condition) -> None:
+        """Put `frame` in place of every row of the table that meets `window`, in one transaction."""
+        from deltalake import DeltaTable, write_deltalake
+
+        if not window:
+            msg = f"a write of {name!r} must name the window it owns; to add rows use append"
+            raise LakeError(msg)
+        checked = tables.check(name, frame)
+        predicate = " AND ".join(_predicate(column, wanted) for column, wanted in window.items())
+
+        def write() -> None:
+            if checked.is_empty():
+                if self.exists(name):
+                    DeltaTable(str(self.path(name))).delete(predicate)
+                return
+            write_deltalake(
+                str(self.path(name)),
+                checked.to_arrow(),
+                mode="overwrite",
+                predicate=predicate if self.exists(name) else None,
+                partition_by=list(tables.table(name).partition_by) or None,
+                schema_mode="merge" if tables.table(name).open_ended else None,
+            )
+
+        _retried(write)
+
+    def append(self, name: str, frame: pl.DataFrame) -> None:
+        """Add the rows of `frame`, in one transaction; an empty frame adds nothing."""
+        from deltalake import write_deltalake
+
+        checked = tables.check(name, frame)
+        if checked.is_empty():
+            return
+        partition_by = list(tables.table(name).partition_by) or None
+        _retried(
+            lambda: write_deltalake(
+                str(self.path(name)), checked.to_arrow(), mode="append", partition_by=partition_by
+            )
+        )
+
+
+def _retried(write: Callable[[], None]) -> None:
+    from deltalake.exceptions import CommitFailedError
+
+    for attempt in range(ATTEMPTS):
+        try:
+            write()
+        except CommitFailedError:
+            if attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(0.05 * 2**attempt)
+        else:
+            return
+
+
+def _expression(column: str, wanted: Condition) -> pl.Expr:
+    if isinstance(wanted, Between):
+        return (pl.col(column) >= wanted.first) & (pl.col(column) < wanted.end)
+    if isinstance(wanted, list):
+        return pl.col(column).is_in(wanted)
+    return pl.col(column) == wanted
+
+
+def _predicate(column: str, wanted: Condition) -> str:
+    if isinstance(wanted, Between):
+        return f"\"{column}\" >= {_literal(wanted.first)} AND \"{column}\" < {_literal(wanted.end)}"
+    if isinstance(wanted, list):
+        return f"\"{column}\" IN ({', '.join(_literal(value) for value in wanted)})"
+    return f'"{column}" = {_literal(wanted)}'
+
+
+def _literal(value: Scalar) -> str:
+    if isinstance(value, datetime):
+        return f"TIMESTAMP '{value.isoformat()}'"
+    if isinstance(value, date):
+        return f"DATE '{value.isoformat()}'"
+    if isinstance(value, int):
+        return str(value)
+    return "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,1 @@
+"""Where market data come from: one protocol, one file per kind of source."""
