@@ -16,12 +16,12 @@ M. López de Prado, A. Lipton and V. Zoonekynd, "How to Use the Sharpe Ratio", 2
 
 import math
 from statistics import NormalDist
-from typing import Literal, assert_never
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import EmptySeriesError, NotFiniteError, OutOfRangeError
+from engine.errors import EmptySeriesError, NotFiniteError, OutOfBoundsError
 
 Floats = NDArray[np.float64]
 Convention = Literal["2012", "2025"]
@@ -38,11 +38,11 @@ def finite_series(returns: Floats) -> Floats:
     Raises:
         EmptySeriesError: there are no returns.
         NotFiniteError: one of them is NaN or infinite.
-        OutOfRangeError: the array has not exactly one dimension.
+        OutOfBoundsError: the array has not exactly one dimension.
     """
     series = np.asarray(returns, dtype=np.float64)
     if series.ndim != 1:
-        raise OutOfRangeError("returns", f"of {series.ndim} dimensions", allowed="of one", remedy="pass one series")
+        raise OutOfBoundsError("returns.ndim", series.ndim, allowed="1", remedy="pass one series at a time")
     if series.size == 0:
         raise EmptySeriesError
     if not np.isfinite(series).all():
@@ -80,11 +80,11 @@ def cagr(returns: Floats, *, periods_per_year: float) -> float:
         -1 after a total loss; +inf where a year of such growth is beyond what a float can hold.
 
     Raises:
-        InvalidInputError: as `finite_series`; OutOfRangeError for a return below -1.
+        InvalidInputError: as `finite_series`; OutOfBoundsError for a return below -1.
     """
-    growth = _wealth(returns)
+    wealth = _wealth(returns)
     with np.errstate(over="ignore"):
-        return float(growth[-1] ** (periods_per_year / growth.size) - 1.0)
+        return float(wealth[-1] ** (periods_per_year / wealth.size) - 1.0)
 
 
 def max_drawdown(returns: Floats) -> float:
@@ -97,7 +97,7 @@ def max_drawdown(returns: Floats) -> float:
         0 when the peak is never left, 1 after a total loss.
 
     Raises:
-        InvalidInputError: as `finite_series`; OutOfRangeError for a return below -1.
+        InvalidInputError: as `finite_series`; OutOfBoundsError for a return below -1.
     """
     wealth = _wealth(returns)
     peaks = np.maximum.accumulate(np.maximum(wealth, 1.0))
@@ -147,7 +147,7 @@ def sharpe_standard_error(sharpe: float, n: int, skewness: float, kurtosis: floa
         Per period, like the ratio; NaN for one return, and when an argument is NaN.
 
     Raises:
-        OutOfRangeError: `n` below 1, or moments that no distribution has.
+        OutOfBoundsError: `n` below 1, or moments that no distribution has.
     """
     _require_returns(n)
     return math.sqrt(_variance_times_n(sharpe, skewness, kurtosis) / (n - 1)) if n > 1 else math.nan
@@ -172,7 +172,7 @@ def probabilistic_sharpe_ratio(
         NaN on it.
 
     Raises:
-        OutOfRangeError: `n` below 1, moments that no distribution has, or another convention.
+        OutOfBoundsError: `n` below 1, moments that no distribution has, or another convention.
     """
     if convention == "2012":
         error = sharpe_standard_error(sharpe, n, skewness, kurtosis)
@@ -180,7 +180,7 @@ def probabilistic_sharpe_ratio(
         _require_returns(n)
         error = math.sqrt(_variance_times_n(benchmark, skewness, kurtosis) / n) if n > 1 else math.nan
     else:
-        raise OutOfRangeError("convention", repr(convention), allowed="'2012' or '2025'", remedy="name one of them")
+        raise OutOfBoundsError("convention", convention, allowed="'2012' or '2025'", remedy="name one of them")
     with np.errstate(divide="ignore", invalid="ignore"):  # a zero error decides: the quotient is ±inf, or NaN at 0/0
         return NORMAL.cdf(float(np.divide(sharpe - benchmark, error)))
 
@@ -203,10 +203,10 @@ def minimum_track_record_length(
         In periods, not rounded; +inf when `sharpe` is not above `benchmark`, NaN when an argument is NaN.
 
     Raises:
-        OutOfRangeError: a confidence outside its range, or moments that no distribution has.
+        OutOfBoundsError: a confidence outside its range, or moments that no distribution has.
     """
     if not 0.5 <= confidence < 1.0:
-        raise OutOfRangeError(
+        raise OutOfBoundsError(
             "confidence", confidence, allowed="from 0.5 up to, but not, 1", remedy="pass a fraction such as 0.95"
         )
     variance = _variance_times_n(sharpe, skewness, kurtosis)
@@ -224,35 +224,37 @@ def _deviation(series: Floats, *, ddof: int) -> float:
 
 def _standardised(returns: Floats) -> Floats:
     series = finite_series(returns)
-    return (series - series.mean()) / _deviation(series, ddof=0)
+    standardised: Floats = (series - series.mean()) / _deviation(series, ddof=0)
+    return standardised
 
 
 def _wealth(returns: Floats) -> Floats:
     series = finite_series(returns)
     if series.min() < -1.0:
-        raise OutOfRangeError(
-            "a return", series.min(), allowed="at least -1", remedy="end the series where equity reaches zero"
+        raise OutOfBoundsError(
+            "returns.min()", float(series.min()), allowed="at least -1", remedy="end the series where equity is lost"
         )
-    return np.cumprod(1.0 + series)
+    wealth: Floats = np.cumprod(1.0 + series, dtype=np.float64)
+    return wealth
 
 
 def _variance_times_n(sharpe: float, skewness: float, kurtosis: float) -> float:
     if kurtosis < 1.0:
-        raise OutOfRangeError(
+        raise OutOfBoundsError(
             "kurtosis", kurtosis, allowed="at least 1", remedy="pass the raw one, 3 for a normal, not the excess"
         )
     variance = 1.0 - skewness * sharpe + (kurtosis - 1.0) / 4.0 * sharpe**2
     # Real moments keep kurtosis ≥ 1 + skewness², and then this is not negative, except by rounding.
     if variance < -1e-9:
-        raise OutOfRangeError(
+        raise OutOfBoundsError(
             "kurtosis",
             kurtosis,
             allowed=f"at least 1 + skewness² = {1.0 + skewness**2:g}",
             remedy="pass the raw one, 3 for a normal, and the skewness of the same returns",
         )
-    return max(variance, 0.0) if not math.isnan(variance) else math.nan
+    return max(variance, 0.0)  # NaN stays NaN
 
 
 def _require_returns(n: int) -> None:
     if n < 1:
-        raise OutOfRangeError("n", n, allowed="at least 1", remedy="pass the number of returns that were measured")
+        raise OutOfBoundsError("n", n, allowed="at least 1", remedy="pass the number of returns that were measured")

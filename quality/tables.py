@@ -4,7 +4,8 @@ Columns and keys are plain data; the pandera schema is made from them when a fra
 because importing pandera costs more than reading most tables.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
@@ -342,6 +343,11 @@ def table(name: str) -> Table:
 def empty(name: str) -> pl.DataFrame:
     """A frame of no rows with the columns of the table `name`."""
     return pl.DataFrame(schema=table(name).columns)
+
+
+def frame(name: str, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """`rows` as a frame with the columns of the table `name`; a key that is no column is an error of the caller."""
+    return pl.DataFrame(rows, schema=table(name).columns)
 
 
 def check(name: str, frame: pl.DataFrame) -> pl.DataFrame:

@@ -12,7 +12,7 @@ and daylight saving are in that table, so everything else is arithmetic on it:
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from difflib import get_close_matches
 from functools import lru_cache
@@ -60,6 +60,12 @@ class Calendar:
             )
         return _intraday(_stretches(sessions), timedelta(microseconds=length_us))
 
+    def without(self, closed: Iterable[date]) -> "Calendar":
+        """The same calendar, corrected: the venue was closed on these sessions."""
+        days = list(closed)
+        schedule = self._schedule.filter(~pl.col("session").is_in(days)) if days else self._schedule
+        return Calendar(self.name, schedule, first=self.first, last=self.last)
+
     def session_close(self, session: date) -> datetime:
         closes = self._between(session, session)["close"]
         if closes.is_empty():
@@ -75,6 +81,11 @@ class Calendar:
             raise CalendarSpanError(self.name, now.date(), first=self.first, last=self.last)
         session: date = closed[-1]
         return session
+
+    def without(self, closed: Iterable[date]) -> "Calendar":
+        """The same calendar, corrected: on the days `closed` the venue stayed shut."""
+        kept = self._schedule.filter(~pl.col("session").is_in(list(closed)))
+        return Calendar(self.name, kept, first=self.first, last=self.last)
 
     def _between(self, first: date, last: date) -> pl.DataFrame:
         self._require_known(first)

@@ -11,6 +11,9 @@ ResourceError
 │   ├── UnknownSourceKindError      a kind of source that does not exist
 │   ├── UnknownSampleError          a data set that is not embedded
 │   └── UnknownInstrumentError      an instrument the source does not have
+├── LedgerError
+│   ├── BrokenLedgerError           a chain that does not hold: nothing is read from it or added to it
+│   └── UnreadableHeadError         a published head that is not a number and a hash
 ├── HomeBusyError     another process is writing the home folder
 └── LakeError         the lake was asked for or given what it cannot hold
 """
@@ -86,3 +89,23 @@ class UnknownSampleError(SourceError):
 class UnknownInstrumentError(SourceError):
     def __init__(self, instrument: str, source: str, known: Iterable[str]) -> None:
         super().__init__(f"{source} has no instrument {instrument!r}: it has {', '.join(sorted(known))}")
+
+
+class LedgerError(ResourceError):
+    """A ledger that cannot be trusted."""
+
+
+class BrokenLedgerError(LedgerError):
+    def __init__(self, entry: int, problem: str) -> None:
+        super().__init__(
+            f"the ledger breaks at entry {entry}: {problem}; "
+            "nothing is read from it or added to it until it holds: see `gauntlet ledger verify`"
+        )
+
+
+class UnreadableHeadError(LedgerError):
+    def __init__(self, file: Path, seen: bytes) -> None:
+        super().__init__(
+            f'{file} holds {seen[:80]!r}, expected {{"n": number, "hash": "sha256:…"}}: restore it from the last night\'s '
+            "notification or run metadata"
+        )

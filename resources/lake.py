@@ -29,8 +29,8 @@ ATTEMPTS = 8
 class Between(NamedTuple):
     """The half-open range `[first, end)` of a column."""
 
-    first: date | datetime
-    end: date | datetime
+    first: date | datetime | int
+    end: date | datetime | int
 
 
 Scalar = str | int | date | datetime

@@ -65,9 +65,14 @@ def engine_hash() -> str:
     numba's own cache looks at the file of the cached function only and misses edits of what it calls, so its folder
     carries this hash in its name.
     """
+    return source_hash("engine/*.py")
+
+
+def source_hash(*patterns: str) -> str:
+    """`sha256:…` over the project's own source files that match, by name."""
     digest = sha256()
-    for source in sorted((_CHECKOUT / "engine").glob("*.py")):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    for source in sorted({path for pattern in patterns for path in _CHECKOUT.glob(pattern)}):
+        digest.update(source.relative_to(_CHECKOUT).as_posix().encode() + b"\0" + source.read_bytes() + b"\0")
     return f"sha256:{digest.hexdigest()}"
 
 

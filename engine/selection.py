@@ -1,0 +1,90 @@
+"""Choosing parameters on in-sample, judging them on out-of-sample.
+
+For one window: every parameter set is simulated on the in-sample sessions, each run starting
+flat; the one with the best Sharpe ratio of session returns is chosen (ties go to the smaller
+identity, a set that never traded is the worst); it is simulated on the out-of-sample sessions,
+again from flat, and closed at its last close. The same is done once over the full span for each
+set, which is how trials are counted and how their ratios' variance is known.
+
+Signals are computed on all history up to the last session handed in, so what lies before a range
+is warm-up only.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from engine import simulator
+from engine.backtest import Grid, History, Plan, decisions, grid, run, session_returns
+from engine.errors import InvalidInputError
+from engine.statistics import sharpe_ratio
+from engine.strategy import Strategy
+
+Params = Mapping[str, Any]
+Sessions = Sequence[date]
+
+
+class Trial(NamedTuple):
+    """One parameter set that was looked at; `sharpe` is per session, NaN when its returns do not vary."""
+
+    identity: str
+    params: Params
+    sharpe: float
+
+
+class Walked(NamedTuple):
+    """One window: what was chosen, and how it did afterwards. Ratios are per session."""
+
+    chosen: Trial
+    returns: pl.DataFrame  # session equity return gross_exposure, out-of-sample
+    simulation: simulator.Simulation
+    bars: Grid  # the out-of-sample bars
+
+
+def trials(
+    make: Callable[..., Strategy], sets: Mapping[str, Params], history: History, plan: Plan, *, of: Sessions
+) -> list[Trial]:
+    """Every parameter set simulated over the sessions `of`, in the order of `sets` (params by identity)."""
+    on = grid(history, plan)
+    rows = on.rows(of[0], of[-1])
+    found = []
+    for identity, params in sets.items():
+        simulation = run(on, decisions(make(**params), history, plan, on), plan, rows=rows)
+        returns = session_returns(simulation, on.sessions[rows[0] : rows[1]], of=of, cash=plan.rules.cash)
+        found.append(Trial(identity, params, sharpe_ratio(returns["return"].to_numpy())))
+    return found
+
+
+def walk(
+    make: Callable[..., Strategy],
+    sets: Mapping[str, Params],
+    history: History,
+    plan: Plan,
+    *,
+    in_sample: Sessions,
+    out_of_sample: Sessions,
+) -> Walked:
+    """Choose on `in_sample`, judge on `out_of_sample`; both are sessions in order, the second after the first.
+
+    Raises:
+        InvalidInputError: out-of-sample does not begin after in-sample ends.
+    """
+    if out_of_sample[0] <= in_sample[-1]:
+        msg = f"out-of-sample begins on {out_of_sample[0]}, in-sample ends on {in_sample[-1]}: it must begin later"
+        raise InvalidInputError(msg)
+    chosen = best(trials(make, sets, history, plan, of=in_sample))
+    on = grid(history, plan)
+    first, end = on.rows(out_of_sample[0], out_of_sample[-1])
+    decided = decisions(make(**chosen.params), history, plan, on)
+    simulation = run(on, decided, plan, rows=(first, end), close_at_end=True)
+    bars = Grid(simulator.Market(*(values[first:end] for values in on.bars)), on.sessions[first:end])
+    returns = session_returns(simulation, bars.sessions, of=out_of_sample, cash=plan.rules.cash)
+    return Walked(chosen, returns, simulation, bars)
+
+
+def best(tried: Sequence[Trial]) -> Trial:
+    """The trial with the highest ratio; NaN is below every number, ties go to the smaller identity."""
+    return min(tried, key=lambda trial: (math.isnan(trial.sharpe), -trial.sharpe if trial.sharpe == trial.sharpe else 0, trial.identity))

@@ -1,0 +1,150 @@
+"""Policies a risk manager may read and change: service levels, costs, corrections of calendars.
+
+Each file has `schema: 1` beside sections under names of one's own, which data sets and strategies
+refer to. The promotion policy has a module of its own.
+"""
+
+from collections.abc import Iterator
+from datetime import date
+from itertools import pairwise
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from quality.configuration import Name, NonNegative, Number, Record, Text, refuse
+from quality.errors import Refusal
+
+Share = Annotated[float, Field(ge=0, le=1)]
+RateBps = Annotated[float, Field(gt=-10_000, lt=10_000)]  # a rebate is negative
+
+
+class Limit(Record):
+    """How much of what a rule measures is allowed, and what happens when it is broken."""
+
+    at_least: Number | None = None
+    at_most: Number | None = None
+    severity: Literal["warn", "enforce"]
+    from_: date | None = Field(default=None, alias="from")  # the first session it is enforced on; before it only warns
+    why: Text
+
+    @model_validator(mode="after")
+    def _from_belongs_to_enforce(self) -> Self:
+        if self.from_ and self.severity == "warn":
+            refuse([Refusal(("from",), "no date where severity is warn: nothing is enforced from it")])
+        return self
+
+
+class Resample(Record):
+    min_share: Share = 0.5  # of the due base bars, for a longer bar to exist
+
+
+class ServiceLevel(Record):
+    """One section of `policies/sla.yaml`: what a data set must deliver, per instrument and session."""
+
+    completeness: Limit
+    nan: Limit
+    duplicates: Limit
+    quarantined: Limit
+    block_share: Share  # of instruments that fail the newest session, above which the data set blocks
+    resample: Resample = Resample()
+
+    @property
+    def limits(self) -> dict[str, Limit]:
+        """The rules by name."""
+        return {name: value for name, value in self if isinstance(value, Limit)}
+
+    @model_validator(mode="after")
+    def _bounded_on_the_right_side(self) -> Self:
+        refuse(self._unbounded())
+        return self
+
+    def _unbounded(self) -> Iterator[Refusal]:
+        for name, limit in self.limits.items():
+            wanted, other = ("at_least", "at_most") if name == "completeness" else ("at_most", "at_least")
+            if getattr(limit, wanted) is None:
+                yield Refusal((name, wanted), "a number", found="{key} is missing")
+            if getattr(limit, other) is not None:
+                yield Refusal((name, other), f"{wanted} alone")
+
+
+class SlaPolicy(Record, extra="allow"):
+    """`policies/sla.yaml`."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    __pydantic_extra__: dict[Name, ServiceLevel] = Field(init=False)
+
+    @property
+    def sections(self) -> dict[str, ServiceLevel]:
+        return dict(self.__pydantic_extra__)
+
+
+class FeeTier(Record):
+    volume: NonNegative  # traded notional of the last 30 days, from which on the tier holds
+    maker_bps: RateBps
+    taker_bps: RateBps
+
+
+class FeePeriod(Record):
+    from_: date = Field(alias="from")
+    tiers: tuple[FeeTier, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _tiers_ascend_from_zero(self) -> Self:
+        refuse(self._out_of_order())
+        return self
+
+    def _out_of_order(self) -> Iterator[Refusal]:
+        if self.tiers[0].volume != 0:
+            yield Refusal(("tiers", 0, "volume"), "0: the first tier is everybody's")
+        for index, (lower, upper) in enumerate(pairwise(self.tiers), start=1):
+            if upper.volume <= lower.volume:
+                yield Refusal(("tiers", index, "volume"), f"more than the tier before ({lower.volume:g})")
+
+
+class Costs(Record):
+    """One section of `policies/costs.yaml`: what trading costs."""
+
+    fees: tuple[FeePeriod, ...] = Field(min_length=1)
+    half_spread_bps: dict[Name, Annotated[float, Field(ge=0, lt=10_000)]] = Field(min_length=1)  # by instrument tier
+    limit_fill: Literal["trade_through", "touch"]
+    borrow_bps_per_day: NonNegative
+
+    @model_validator(mode="after")
+    def _periods_ascend(self) -> Self:
+        refuse(
+            Refusal(("fees", index, "from"), f"later than the period before ({earlier.from_})")
+            for index, (earlier, later) in enumerate(pairwise(self.fees), start=1)
+            if later.from_ <= earlier.from_
+        )
+        return self
+
+
+class CostsPolicy(Record, extra="allow"):
+    """`policies/costs.yaml`."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    __pydantic_extra__: dict[Name, Costs] = Field(init=False)
+
+    @property
+    def sections(self) -> dict[str, Costs]:
+        return dict(self.__pydantic_extra__)
+
+
+class Correction(Record):
+    """A session that a calendar has and the venue had not."""
+
+    session: date
+    closed: Literal[True]
+    why: Text
+
+
+class CalendarsPolicy(Record, extra="allow"):
+    """`policies/calendars.yaml`."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    __pydantic_extra__: dict[str, tuple[Correction, ...]] = Field(init=False)
+
+    @property
+    def corrections(self) -> dict[str, tuple[Correction, ...]]:
+        """By calendar."""
+        return dict(self.__pydantic_extra__)

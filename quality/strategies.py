@@ -1,0 +1,282 @@
+"""A strategy's YAML: everything about it but the signal, which is Python of the same name.
+
+    schema: 1
+    name: sma_cross
+    version: 1.0.0              # a change of anything here is a new version
+    dataset: crypto_5m
+    instruments: all            # or a list of ids, or {tier: core}
+    params: {fast: {value: 20, min: 10, max: 30, step: 10}}
+    size: {model: risk_per_trade, risk: 0.005, cap: 0.2}
+    exits: {stop: {atr: 2, length: 14}, targets: default}
+    walk_forward: {in_sample: 60d, out_of_sample: 20d, purge: 1d}
+
+Parameters are values on a grid, `min + k * step` up to `max`; the grid of all of them is what a
+walk-forward chooses from, and every set of it is a trial.
+"""
+
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import product
+from math import prod
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, Tag, model_validator
+
+from quality.configuration import Currency, Name, Number, Positive, Record, Text, Timeframe, matching, refuse
+from quality.datasets import Dataset, Instrument, InstrumentId
+from quality.errors import Refusal
+
+MAX_SETS = 50
+DEFAULT_LADDER = ((1.0, 0.4), (2.5, 0.4))  # R and share; the rest runs, at break-even once the first has filled
+_SESSIONS = "a number of sessions such as 60d"
+_INSTRUMENTS = "all, a list of ids, or a tier such as {tier: core}"
+
+
+def _sessions(value: Any) -> Any:
+    match = re.fullmatch(r"(0|[1-9][0-9]{0,5})d", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(_SESSIONS)
+    return int(match[1])
+
+
+Sessions = Annotated[int, BeforeValidator(_sessions), PlainSerializer(lambda sessions: f"{sessions}d", return_type=str)]
+Version = Annotated[
+    str,
+    matching(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*)){2}", "three numbers such as 1.0.0 that grow with each change"),
+]
+Fractional = Annotated[float, Field(gt=0, le=1)]
+
+
+class Account(Record):
+    cash: Positive
+    currency: Currency
+    capital: Literal["shared"]  # all instruments draw on one account
+
+
+class Parameter(Record):
+    """A value and the grid it lies on. Whole numbers throughout stay whole."""
+
+    value: Number
+    min: Number
+    max: Number
+    step: Number
+
+    @model_validator(mode="after")
+    def _on_its_grid(self) -> Self:
+        refuse(self._off_grid())
+        return self
+
+    @property
+    def is_whole(self) -> bool:
+        return all(isinstance(number, int) for number in (self.value, self.min, self.max, self.step))
+
+    @property
+    def n_values(self) -> int:
+        return (_exact(self.max) - _exact(self.min)) // _exact(self.step) + 1
+
+    @property
+    def chosen(self) -> Number:
+        return self.value if self.is_whole else float(self.value)
+
+    def values(self) -> list[Number]:
+        """All values of the grid, ascending; decimals without float noise."""
+        return [self._at(k) for k in range(self.n_values)]
+
+    def _at(self, k: int) -> Number:
+        number = _exact(self.min) + k * _exact(self.step)
+        return int(number) if self.is_whole else float(number)
+
+    def _off_grid(self) -> Iterator[Refusal]:
+        if self.step <= 0:
+            yield Refusal(("step",), "more than 0")
+        elif self.max < self.min:
+            yield Refusal(("max",), f"{self.min} (min) or more")
+        elif not self.min <= self.value <= self.max:
+            yield Refusal(("value",), f"a value from {self.min} to {self.max}")
+        else:
+            k, off = divmod(_exact(self.value) - _exact(self.min), _exact(self.step))
+            if off:
+                around = [str(self._at(i)) for i in (k, k + 1) if i < self.n_values]
+                yield Refusal(("value",), f"{' or '.join(around)}, on the grid from {self.min} by {self.step}")
+
+
+class Units(Record):
+    model: Literal["units"]
+    quantity: Positive
+
+    @property
+    def amount(self) -> float:
+        return self.quantity
+
+
+class Notional(Record):
+    model: Literal["notional"]
+    notional: Positive
+
+    @property
+    def amount(self) -> float:
+        return self.notional
+
+
+class EquityShare(Record):
+    model: Literal["equity_share"]
+    share: Fractional
+
+    @property
+    def amount(self) -> float:
+        return self.share
+
+
+class RiskPerTrade(Record):
+    """The stop's distance times the quantity is `risk` of equity; the notional never exceeds `cap` of it."""
+
+    model: Literal["risk_per_trade"]
+    risk: Fractional
+    cap: Fractional = 1.0
+
+    @property
+    def amount(self) -> float:
+        return self.risk
+
+
+class Stop(Record):
+    """`{pct}` as a share of the price, or `{atr, length}` in average true ranges."""
+
+    pct: Annotated[float, Field(gt=0, lt=1)] | None = None
+    atr: Positive | None = None
+    length: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if (self.pct is None) == (self.atr is None) or (self.atr is None) != (self.length is None):
+            refuse([Refusal((), "pct alone, or atr and length together")])
+        return self
+
+
+class Target(Record):
+    r: Positive  # distance from the fill, in first risks
+    share: Fractional  # of the position
+
+
+class Rung(NamedTuple):
+    r: float
+    share: float
+
+
+def _targets_kind(value: Any) -> str:
+    return "default" if isinstance(value, str) else "list"
+
+
+class Exits(Record):
+    stop: Stop | None = None
+    targets: Annotated[
+        Annotated[Literal["default"], Tag("default")] | Annotated[tuple[Target, ...], Tag("list")],
+        Discriminator(_targets_kind),
+    ] = ()
+
+    @property
+    def ladder(self) -> tuple[Rung, ...]:
+        """The targets in order of distance."""
+        if self.targets == "default":
+            return tuple(Rung(*rung) for rung in DEFAULT_LADDER)
+        return tuple(sorted(Rung(target.r, target.share) for target in self.targets))
+
+    @property
+    def break_even_after_first(self) -> bool:
+        return self.targets == "default"
+
+    @model_validator(mode="after")
+    def _targets_within_a_position(self) -> Self:
+        refuse(self._beyond())
+        return self
+
+    def _beyond(self) -> Iterator[Refusal]:
+        if self.targets and self.stop is None:
+            yield Refusal(("targets",), "exits.stop beside it: R is the distance to the stop")
+        if sum(_exact(rung.share) for rung in self.ladder) > 1:
+            yield Refusal(("targets",), "shares that sum to at most 1")
+
+
+class WalkForward(Record):
+    """Lengths in sessions of the data set's calendar."""
+
+    in_sample: Sessions
+    out_of_sample: Sessions
+    purge: Sessions
+    anchored: bool = False
+    objective: Literal["sharpe"] = "sharpe"
+
+    @model_validator(mode="after")
+    def _windows_hold_sessions(self) -> Self:
+        refuse(Refusal((name,), "at least 1d") for name in ("in_sample", "out_of_sample") if getattr(self, name) == 0)
+        if self.purge >= self.in_sample:
+            refuse([Refusal(("purge",), f"less than in_sample ({self.in_sample}d)")])
+        return self
+
+
+class Tier(Record):
+    tier: Name
+
+
+def _instruments_kind(value: Any) -> str | None:
+    kinds: dict[type, str] = {str: "all", list: "list", tuple: "list", dict: "tier", Tier: "tier"}
+    return kinds.get(type(value))
+
+
+class StrategyConfiguration(Record):
+    schema_: Literal[1] = Field(alias="schema")
+    name: Name
+    version: Version
+    family: Name = Field(default_factory=lambda data: data.get("name", ""))  # trials are counted by family
+    author: Text
+    dataset: Name
+    instruments: Annotated[
+        Annotated[Literal["all"], Tag("all")]
+        | Annotated[tuple[InstrumentId, ...], Field(min_length=1), Tag("list")]
+        | Annotated[Tier, Tag("tier")],
+        Discriminator(_instruments_kind, custom_error_type="value_error", custom_error_context={"error": _INSTRUMENTS}),
+    ]
+    timeframe: Timeframe
+    account: Account
+    params: dict[Name, Parameter] = Field(default_factory=dict)
+    size: Annotated[Units | Notional | EquityShare | RiskPerTrade, Field(discriminator="model")]
+    exits: Exits = Exits()
+    costs: Name
+    walk_forward: WalkForward
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}@{self.version}"
+
+    def parameters(self) -> dict[str, Number]:
+        """The values the backtest runs with."""
+        return {name: parameter.chosen for name, parameter in self.params.items()}
+
+    def grid(self) -> list[dict[str, Number]]:
+        """Every set of parameters: the product of their values, the last parameter changing fastest."""
+        sets = product(*(parameter.values() for parameter in self.params.values()))
+        return [dict(zip(self.params, values, strict=True)) for values in sets]
+
+    def chosen_instruments(self, dataset: Dataset) -> tuple[Instrument, ...]:
+        """Those of `dataset` it trades, in the data set's order."""
+        if isinstance(self.instruments, Tier):
+            return tuple(one for one in dataset.instruments if one.tier == self.instruments.tier)
+        return tuple(one for one in dataset.instruments if self.instruments == "all" or one.id in self.instruments)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        refuse(self._refusals())
+        return self
+
+    def _refusals(self) -> Iterator[Refusal]:
+        if isinstance(self.size, RiskPerTrade) and self.exits.stop is None:
+            yield Refusal(("size", "model"), "exits.stop beside it: the distance to the stop is the risk")
+        n_sets = prod(parameter.n_values for parameter in self.params.values())
+        if n_sets > MAX_SETS:
+            wanted = f"at most {MAX_SETS}: raise a step or narrow a range"
+            yield Refusal(("params",), wanted, found=f"{{key}} is a grid of {n_sets} sets")
+
+
+def _exact(number: float) -> Fraction:
+    return Fraction(str(number))

@@ -1,0 +1,30 @@
+"""Which kind of source answers for a data set: its `source: {kind: …}` says."""
+
+from typing import Protocol
+
+import dagster as dg
+
+from quality.datasets import Dataset
+from resources.errors import UnknownSourceKindError
+from resources.sources.protocol import Source
+from resources.sources.sample_source import SampleSource
+
+_KINDS = {"sample": SampleSource}
+
+
+class SourceChoice(Protocol):
+    @property
+    def kind(self) -> str: ...
+
+
+def open_source(choice: SourceChoice, *, dataset: str) -> Source:
+    if choice.kind not in _KINDS:
+        raise UnknownSourceKindError(choice.kind, _KINDS)
+    return _KINDS[choice.kind](dataset)
+
+
+class Sources(dg.ConfigurableResource):
+    """Opens the source of a data set."""
+
+    def open(self, dataset: Dataset) -> Source:
+        return open_source(dataset.source, dataset=dataset.name)

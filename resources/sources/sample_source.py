@@ -1,0 +1,62 @@
+"""The embedded sample as a source: files in this package, read and never written.
+
+`sample/<data set>/<instrument>.parquet` holds an instrument's bars and `sample/<data set>/actions.csv`,
+where there is one, the splits and dividends of all. `sample/README.md` says where they came from. A
+bar's session is the date of its `ts`, which holds for round-the-clock and for daily bars alike.
+"""
+
+from collections.abc import Iterable
+from datetime import date
+from importlib.resources import files
+
+import polars as pl
+
+from resources.errors import UnknownInstrumentError, UnknownSampleError
+from resources.sources.protocol import ACTIONS, RECEIVED, Delivery, Instrument
+
+_SAMPLE = files("resources.sources") / "sample"
+_SESSION = pl.col("ts").dt.date()
+
+
+class SampleSource:
+    def __init__(self, dataset: str) -> None:
+        known = {folder.name for folder in _SAMPLE.iterdir() if folder.is_dir()}
+        if dataset not in known:
+            raise UnknownSampleError(dataset, known)
+        self._dataset = dataset
+        self._files = {
+            file.name.removesuffix(".parquet"): file
+            for file in (_SAMPLE / dataset).iterdir()
+            if file.name.endswith(".parquet")
+        }
+
+    def fetch(self, instrument: Instrument, *, first: date, last: date) -> Delivery:
+        self._require_known(instrument.id)
+        rows = (
+            self._read(instrument.id)
+            .filter(_SESSION.is_between(first, last))
+            .with_row_index("line")
+            .match_to_schema(RECEIVED, integer_cast="upcast")
+        )
+        return Delivery(instrument.id, rows, f"resources/sources/sample/{self._dataset}/{instrument.id}.parquet")
+
+    def corporate_actions(self, instruments: Iterable[str]) -> pl.DataFrame:
+        wanted = sorted(instruments)
+        for instrument in wanted:
+            self._require_known(instrument)
+        file = _SAMPLE / self._dataset / "actions.csv"
+        if not file.is_file():
+            return ACTIONS.to_frame()
+        return pl.read_csv(file.read_bytes(), schema=ACTIONS).filter(pl.col("instrument").is_in(wanted))
+
+    def last_session(self) -> date:
+        newest: date = max(self._read(instrument).select(_SESSION.max()).item() for instrument in self._files)
+        return newest
+
+    def _read(self, instrument: str) -> pl.DataFrame:
+        with self._files[instrument].open("rb") as file:
+            return pl.read_parquet(file)
+
+    def _require_known(self, instrument: str) -> None:
+        if instrument not in self._files:
+            raise UnknownInstrumentError(instrument, f"the embedded sample {self._dataset}", self._files)

@@ -1,0 +1,230 @@
+"""Calendars: dates and hours typed by hand from outside, and laws that hold for every span."""
+
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from engine.errors import UnknownTimeframeError
+from resources.calendars import open_calendar
+from resources.errors import (
+    CalendarSpanError,
+    NotASessionError,
+    UncountableTimeframeError,
+    UnknownCalendarError,
+    UnusableCalendarError,
+)
+
+NEW_YORK = ZoneInfo("America/New_York")
+NAMES = ("24/7", "XNYS", "XHKG")
+
+
+def _at(day: date, hour: int, minute: int = 0) -> datetime:
+    return datetime(day.year, day.month, day.day, hour, minute, tzinfo=NEW_YORK).astimezone(UTC)
+
+
+def _clock_hours(name: str, day: date, timeframe: str) -> list[str]:
+    zone = {"XNYS": "America/New_York", "XHKG": "Asia/Hong_Kong"}[name]
+    due = open_calendar(name).due(day, day, timeframe)
+    return due["ts"].dt.convert_time_zone(zone).dt.strftime("%H:%M").to_list()
+
+
+def test_a_day_round_the_clock_has_288_five_minute_bars() -> None:
+    day = date(2017, 7, 1)
+    due = open_calendar("24/7").due(day, day, "5m")
+    assert due.height == 288
+    assert due.row(0) == (day, datetime(2017, 7, 1, tzinfo=UTC), datetime(2017, 7, 1, 0, 5, tzinfo=UTC))
+    assert due.row(-1) == (day, datetime(2017, 7, 1, 23, 55, tzinfo=UTC), datetime(2017, 7, 2, tzinfo=UTC))
+
+
+def test_round_the_clock_every_day_is_a_session_that_ends_at_midnight() -> None:
+    calendar = open_calendar("24/7")
+    assert len(calendar.sessions(date(2016, 1, 1), date(2016, 12, 31))) == 366
+    assert calendar.session_close(date(2016, 2, 28)) == datetime(2016, 2, 29, tzinfo=UTC)
+
+
+def test_new_york_has_78_five_minute_bars_from_half_past_nine_to_four() -> None:
+    day = date(2020, 11, 25)
+    due = open_calendar("XNYS").due(day, day, "5m")
+    assert due.height == 78
+    assert due["ts"][0] == _at(day, 9, 30)
+    assert due["ts"][-1] == _at(day, 15, 55)
+    assert due["known_at"][-1] == _at(day, 16)
+
+
+def test_new_york_closes_at_one_on_the_day_after_thanksgiving() -> None:
+    day = date(2020, 11, 27)
+    calendar = open_calendar("XNYS")
+    due = calendar.due(day, day, "5m")
+    assert due.height == 42
+    assert due["known_at"][-1] == _at(day, 13)
+    assert calendar.session_close(day) == _at(day, 13)
+
+
+def test_new_york_was_closed_for_four_days_in_september_2001() -> None:
+    sessions = open_calendar("XNYS").sessions(date(2001, 9, 10), date(2001, 9, 17))
+    assert sessions == [date(2001, 9, 10), date(2001, 9, 17)]
+
+
+@pytest.mark.parametrize(
+    ("day", "opens_at_utc"),
+    [
+        pytest.param(date(2020, 3, 6), "14:30", id="the Friday before the clocks go forward"),
+        pytest.param(date(2020, 3, 9), "13:30", id="the Monday after"),
+        pytest.param(date(2020, 10, 30), "13:30", id="the Friday before the clocks go back"),
+        pytest.param(date(2020, 11, 2), "14:30", id="the Monday after that"),
+    ],
+)
+def test_the_session_follows_new_yorks_clock_through_daylight_saving(day: date, opens_at_utc: str) -> None:
+    due = open_calendar("XNYS").due(day, day, "5m")
+    assert due["ts"][0].strftime("%H:%M") == opens_at_utc
+    assert due.height == 78
+
+
+def test_a_daily_bar_is_labelled_with_its_session_and_known_at_its_close() -> None:
+    due = open_calendar("XNYS").due(date(2020, 11, 26), date(2020, 11, 30), "1d")  # a Thursday holiday to a Monday
+    assert due.rows() == [
+        (date(2020, 11, 27), datetime(2020, 11, 27, tzinfo=UTC), _at(date(2020, 11, 27), 13)),
+        (date(2020, 11, 30), datetime(2020, 11, 30, tzinfo=UTC), _at(date(2020, 11, 30), 16)),
+    ]
+
+
+def test_no_bar_is_due_in_hong_kongs_lunch_break() -> None:
+    day = date(2020, 1, 2)
+    assert _clock_hours("XHKG", day, "30m") == [
+        *("09:30", "10:00", "10:30", "11:00", "11:30"),
+        *("13:00", "13:30", "14:00", "14:30", "15:00", "15:30"),
+    ]
+
+
+def test_hong_kong_goes_home_at_lunch_on_the_eve_of_the_new_year() -> None:
+    assert _clock_hours("XHKG", date(2020, 1, 24), "30m") == ["09:30", "10:00", "10:30", "11:00", "11:30"]
+
+
+def test_a_last_bar_longer_than_what_is_left_is_known_when_the_session_closes() -> None:
+    day = date(2020, 11, 25)
+    due = open_calendar("XNYS").due(day, day, "1h")
+    assert due.height == 7
+    assert due["ts"][-1] == _at(day, 15, 30)
+    assert due["known_at"][-1] == _at(day, 16)
+
+
+def test_a_session_is_closed_from_its_close_on() -> None:
+    calendar = open_calendar("XNYS")
+    friday, monday = date(2020, 11, 27), date(2020, 11, 30)
+    assert calendar.last_closed(_at(friday, 13)) == friday
+    assert calendar.last_closed(_at(friday, 13) - timedelta(microseconds=1)) == date(2020, 11, 25)
+    assert calendar.last_closed(_at(monday, 15, 59)) == friday
+
+
+def test_no_session_closed_before_the_first_one_did() -> None:
+    with pytest.raises(CalendarSpanError):
+        open_calendar("24/7").last_closed(datetime(1990, 1, 1, 12, tzinfo=UTC))
+
+
+def test_a_corrected_calendar_leaves_out_what_the_library_does_not_know_was_closed() -> None:
+    # Hong Kong stayed shut for typhoon Saola and for the black rainstorm a week later (../shared/data/README.md).
+    hong_kong = open_calendar("XHKG")
+    shut = [date(2023, 9, 1), date(2023, 9, 8)]
+    corrected = hong_kong.without(shut)
+    span = date(2023, 8, 31), date(2023, 9, 11)
+    assert set(hong_kong.sessions(*span)) - set(corrected.sessions(*span)) == set(shut)
+    assert not set(corrected.due(*span, "5m")["session"]) & set(shut)
+    assert corrected.last_closed(datetime(2023, 9, 1, 12, tzinfo=UTC)) == date(2023, 8, 31)
+    assert_frame_equal(hong_kong.without([]).due(*span, "5m"), hong_kong.due(*span, "5m"))
+
+
+def test_a_calendar_is_opened_once() -> None:
+    assert open_calendar("XNYS") is open_calendar("XNYS")
+
+
+def test_a_venue_recorded_from_later_on_is_opened_from_there() -> None:
+    tokyo = open_calendar("XTKS")
+    assert tokyo.first == date(1997, 1, 1)
+    assert tokyo.sessions(date(1997, 1, 1), date(1997, 1, 7)) == [date(1997, 1, 6), date(1997, 1, 7)]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        pytest.param("XNYZ", "'XNYZ'.*did you mean.*XNYS", id="a slip of the pen gets the nearest names"),
+        pytest.param("FX", "'FX' is neither 24/7 nor an exchange_calendars code", id="no calendar of currencies yet"),
+    ],
+)
+def test_an_unknown_name_is_refused(name: str, sentence: str) -> None:
+    with pytest.raises(UnknownCalendarError, match=sentence):
+        open_calendar(name)
+
+
+def test_a_calendar_the_library_cannot_build_is_refused_in_one_sentence() -> None:
+    with pytest.raises(UnusableCalendarError, match="XTAE cannot be built"):
+        open_calendar("XTAE")
+
+
+def test_a_day_that_is_no_session_has_no_close() -> None:
+    with pytest.raises(NotASessionError, match="2020-11-26 is no session of calendar XNYS"):
+        open_calendar("XNYS").session_close(date(2020, 11, 26))
+
+
+def test_a_day_a_calendar_does_not_know_is_refused_with_those_it_knows() -> None:
+    with pytest.raises(CalendarSpanError, match=r"XNYS knows 1990-01-01 to .*, got 1989-12-31"):
+        open_calendar("XNYS").sessions(date(1989, 12, 31), date(1990, 1, 31))
+
+
+def test_bars_longer_than_a_session_are_not_counted() -> None:
+    with pytest.raises(UncountableTimeframeError, match="'1w'"):
+        open_calendar("24/7").due(date(2020, 1, 1), date(2020, 1, 31), "1w")
+    with pytest.raises(UnknownTimeframeError):
+        open_calendar("24/7").due(date(2020, 1, 1), date(2020, 1, 31), "five minutes")
+
+
+def test_nothing_is_due_when_no_session_lies_in_the_span() -> None:
+    calendar = open_calendar("XNYS")
+    saturday, sunday = date(2020, 11, 28), date(2020, 11, 29)
+    assert calendar.sessions(saturday, sunday) == []
+    for timeframe in ("5m", "1d"):
+        assert calendar.due(saturday, sunday, timeframe).is_empty()
+
+
+@st.composite
+def spans(draw: st.DrawFn) -> tuple[date, date]:
+    first = draw(st.dates(date(1998, 1, 1), date(2024, 1, 1)))
+    return first, first + timedelta(days=draw(st.integers(0, 40)))
+
+
+@settings(max_examples=50, deadline=None)
+@given(name=st.sampled_from(NAMES), span=spans(), timeframe=st.sampled_from(("5m", "1h", "1d")))
+def test_bars_are_due_in_the_sessions_and_in_no_others(name: str, span: tuple[date, date], timeframe: str) -> None:
+    calendar = open_calendar(name)
+    due = calendar.due(*span, timeframe)
+    assert due["session"].unique(maintain_order=True).to_list() == calendar.sessions(*span)
+    assert due.schema == {"session": pl.Date, "ts": pl.Datetime("us", "UTC"), "known_at": pl.Datetime("us", "UTC")}
+
+
+@settings(max_examples=50, deadline=None)
+@given(name=st.sampled_from(NAMES), span=spans(), timeframe=st.sampled_from(("5m", "7m", "1h")))
+def test_one_bar_is_known_before_the_next_one_opens(name: str, span: tuple[date, date], timeframe: str) -> None:
+    due = open_calendar(name).due(*span, timeframe)
+    assert (due["ts"] < due["known_at"]).all()
+    assert (due["known_at"][:-1] <= due["ts"][1:]).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(name=st.sampled_from(NAMES), span=spans(), timeframe=st.sampled_from(("5m", "1d")))
+def test_the_last_bar_of_a_session_is_known_at_its_close(name: str, span: tuple[date, date], timeframe: str) -> None:
+    calendar = open_calendar(name)
+    last = calendar.due(*span, timeframe).group_by("session").agg(pl.col("known_at").max())
+    assert all(calendar.session_close(session) == known_at for session, known_at in last.iter_rows())
+
+
+@settings(max_examples=50, deadline=None)
+@given(name=st.sampled_from(NAMES), span=spans())
+def test_a_span_is_the_sum_of_its_days(name: str, span: tuple[date, date]) -> None:
+    calendar = open_calendar(name)
+    first, last = span
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    assert_frame_equal(pl.concat([calendar.due(day, day, "1h") for day in days]), calendar.due(first, last, "1h"))
