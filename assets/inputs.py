@@ -11,28 +11,34 @@ from what is there now and asks for what differs.
 | `walk_forward` | strategy and window | the same, up to the window's last session |
 | `scorecard` | strategy | its backtest, its windows, the trials of its family, sessions per year |
 | `controls` | control | as `backtest`, and the promotion policy |
-| `review` | strategy | its scorecard, the promotion policy, its stage |
+| `review` | strategy | its scorecard, the controls, the promotion policy, its stage |
+| `warehouse` | all | the version of every table |
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import date
 from hashlib import sha256
 from typing import NamedTuple
 
+import dagster as dg
 import polars as pl
 
-from assets.partitions import partition_of
+from assets.partitions import as_of, partition_of
 from quality import sla, tables
 from quality.datasets import Dataset
 from quality.hashes import document_hash
+from quality.ledger import Standing
 from resources.clock import now
 from resources.lake import Lake
+from resources.market import closed_sessions
 from resources.project import Project, StrategyDefinition
 from resources.settings import engine_hash, source_hash
 
 Inputs = dict[str, str]
 """Input hash by partition key."""
 
+ALL = "all"
+"""The partition of work that has none."""
 _RULES = ("engine/bars.py", "quality/bars.py", "quality/sla.py")
 
 
@@ -41,6 +47,23 @@ class DataUsed(NamedTuple):
 
     digest: str
     receipt_sequence: int
+
+
+class Held(NamedTuple):
+    """What says which bars of a data set are held, in order."""
+
+    digests: pl.DataFrame
+    failed: pl.DataFrame  # session instrument failed: of enforced rules
+    actions: pl.DataFrame
+    receipts: pl.DataFrame
+
+
+def newest_session(lake: Lake, dataset: Dataset, tags: Mapping[str, str]) -> date:
+    """The newest session held, or an earlier one that the run was told to stop at; Failure when nothing is held."""
+    newest: date | None = lake.read("digests", dataset=dataset.name)["session"].max()  # type: ignore[assignment]
+    if newest is None:
+        raise dg.Failure(f"nothing is held of {dataset.name} yet: materialize its bars first", allow_retries=False)
+    return as_of(tags, newest)
 
 
 def recorded(lake: Lake, step: str) -> Inputs:
@@ -63,8 +86,8 @@ def record(lake: Lake, step: str, inputs: Inputs, *, run_id: str) -> None:
 def bars(project: Project, dataset: Dataset, receipts: pl.DataFrame, sessions: Iterable[date]) -> Inputs:
     """Of every partition that `sessions` fall into."""
     wanted = dataset.model_dump(mode="json", include={"calendar", "timeframe", "instruments", "on_conflict", "sla"})
-    policy = project.sla.sections[dataset.sla].model_dump(mode="json")
-    corrections = [str(day) for day in project.closed_sessions(dataset)]
+    policy = project.sla[dataset.sla].model_dump(mode="json")
+    corrections = [str(day) for day in closed_sessions(project, dataset)]
     common = document_hash([wanted, policy, corrections, source_hash(*_RULES)])
     spans = receipts.select("sequence", "first_session", "last_session").sort("sequence").rows()
     inputs = {}
@@ -76,7 +99,7 @@ def bars(project: Project, dataset: Dataset, receipts: pl.DataFrame, sessions: I
 
 def features(project: Project, dataset: Dataset, digests: pl.DataFrame, sessions: Iterable[date]) -> Inputs:
     """Of every partition that `sessions` fall into; each depends on all sessions up to its last."""
-    policy = project.sla.sections[dataset.sla].resample.model_dump(mode="json")
+    policy = project.sla[dataset.sla].resample.model_dump(mode="json")
     wanted = dataset.model_dump(mode="json", include={"resample", "features", "timeframe"})
     chain = document_hash([wanted, policy, engine_hash()])
     inputs = {}
@@ -89,35 +112,75 @@ def features(project: Project, dataset: Dataset, digests: pl.DataFrame, sessions
     return inputs
 
 
-def data_used(lake: Lake, dataset: Dataset, instruments: Sequence[str], *, last: date) -> DataUsed:
-    """The bars, SLA verdicts and corporate actions of `instruments` up to the session `last`."""
-    mine = pl.col("instrument").is_in(list(instruments))
-    until = pl.col("session") <= last
-    digests = lake.scan("digests", dataset=dataset.name).filter(mine, until).collect().sort("session", "instrument")
-    record = lake.scan("sla_record", dataset=dataset.name).filter(mine, until).collect()
-    failed = sla.failed_sessions(record).filter("failed").sort("session", "instrument")
-    actions = lake.scan("corporate_actions", dataset=dataset.name).filter(mine, pl.col("ex_date") <= last).collect()
-    text = digests.write_csv() + failed.write_csv() + actions.sort("instrument", "ex_date", "kind").write_csv()
-    newest = lake.scan("receipts", dataset=dataset.name).filter(pl.col("first_session") <= last).collect()["sequence"].max()
-    return DataUsed(_text_hash(text), int(newest or 0))  # type: ignore[arg-type]
+def held(lake: Lake, dataset: Dataset) -> Held:
+    """What is held of a data set now."""
+    record = lake.read("sla_record", dataset=dataset.name)
+    return Held(
+        digests=lake.read("digests", dataset=dataset.name).sort("session", "instrument"),
+        failed=sla.failed_sessions(record).filter("failed").sort("session", "instrument"),
+        actions=lake.read("corporate_actions", dataset=dataset.name).sort("instrument", "ex_date", "kind"),
+        receipts=lake.read("receipts", dataset=dataset.name).sort("sequence"),
+    )
 
 
-def research(project: Project, definition: StrategyDefinition, data: DataUsed) -> str:
-    """Of anything that runs the strategy over `data`."""
-    costs = project.costs.sections[definition.configuration.costs].model_dump(mode="json")
-    instruments = project.datasets[definition.configuration.dataset].model_dump(mode="json", include={"instruments"})
-    parts = [definition.code_hash, definition.configuration_hash, costs, instruments, engine_hash(), data.digest]
-    return document_hash(parts)
+def data_used(of: Held, instruments: Iterable[str], *, last: date) -> DataUsed:
+    """The bars, failed sessions and corporate actions of `instruments` up to the session `last`."""
+    mine, until = pl.col("instrument").is_in(list(instruments)), pl.col("session") <= last
+    parts = (
+        of.digests.filter(mine, until),
+        of.failed.filter(mine, until),
+        of.actions.filter(mine, pl.col("ex_date") <= last),
+    )
+    newest = of.receipts.filter(mine, pl.col("first_session") <= last)["sequence"].max()
+    return DataUsed(_text_hash("".join(part.write_csv() for part in parts)), int(newest or 0))  # type: ignore[arg-type]
 
 
-def scorecard(project: Project, definition: StrategyDefinition, lake: Lake) -> str:
+def research(
+    project: Project, definition: StrategyDefinition, lake: Lake, *, last: date, of: Held | None = None
+) -> str:
+    """Of anything that runs the strategy over all sessions up to `last`; `of` saves reading what is held again."""
+    configuration = definition.configuration
+    dataset = project.datasets[configuration.dataset]
+    traded = configuration.chosen_instruments(dataset)
+    data = data_used(of or held(lake, dataset), [instrument.id for instrument in traded], last=last)
+    return document_hash(
+        [
+            definition.code_hash,
+            definition.configuration_hash,
+            project.costs[configuration.costs].model_dump(mode="json"),
+            [instrument.model_dump(mode="json") for instrument in traded],
+            engine_hash(),
+            data.digest,
+            str(last),
+        ]
+    )
+
+
+def scorecard(project: Project, definition: StrategyDefinition, lake: Lake, *, family: str) -> str:
     """Of the scorecard, from what its backtest and its windows were computed from."""
-    key = definition.key
+    key = definition.configuration.key
     backtest = recorded(lake, "backtest").get(key)
     windows = {name: value for name, value in recorded(lake, "walk_forward").items() if name.startswith(f"{key}|")}
-    n_trials = lake.read("trials", family=definition.configuration.trials_family).height
+    n_trials = lake.read("trials", family=family).height
     sessions = project.promotion.periods_per_year
     return document_hash([backtest, windows, n_trials, sessions, source_hash("assets/scorecard.py")])
+
+
+def controls(project: Project, definitions: Iterable[StrategyDefinition], lake: Lake, *, last: date) -> str:
+    """Of the night's controls."""
+    ran = [research(project, definition, lake, last=last) for definition in definitions]
+    return document_hash([*ran, project.promotion.document(), source_hash("assets/*.py", "quality/*.py")])
+
+
+def review(project: Project, lake: Lake, key: str, standing: Standing) -> str:
+    """Of a review: what was measured, the policy it is held against, and where the strategy stands."""
+    measured = [recorded(lake, "scorecard").get(key), recorded(lake, "controls").get(ALL)]
+    return document_hash([*measured, project.promotion.document(), standing.stage])
+
+
+def warehouse(lake: Lake) -> str:
+    """Of the warehouse: the version of every table it shows."""
+    return document_hash({name: lake.version(name) for name in tables.TABLES if name != "work_record"})
 
 
 def _by_partition(dataset: Dataset, sessions: Iterable[date]) -> dict[str, list[date]]:

@@ -11,22 +11,23 @@ to look at, reported in the run that wrote them.
 """
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from assets import inputs
-from assets.partitions import Span, as_of, market_partitions, span
-from engine.bars import COLUMNS, resample
+from assets.partitions import Span, as_of, market_partitions, partition_of, span
+from engine.bars import resample
 from engine.causal import Bars, evaluate
 from engine.indicators import indicator
 from quality import bars as contract
 from quality import sla
 from quality.datasets import Dataset
 from resources.clock import now
-from resources.intake import raw_rows, receive, unasked
-from resources.lake import Between, Lake
+from resources.intake import asked_until, raw_rows, receive
+from resources.lake import Between, Condition, Lake
 from resources.market import bar_frames, calendar_of, due_bars, raw_bars, sessions_until
 from resources.project import Project
 from resources.sources.registry import Sources
@@ -39,12 +40,14 @@ BY_PRODUCTS = {
 }
 
 
-def market_data(project: Project, dataset: Dataset) -> list[dg.AssetsDefinition | dg.AssetSpec | dg.AssetChecksDefinition]:
+def market_data(
+    project: Project, dataset: Dataset
+) -> list[dg.AssetsDefinition | dg.AssetSpec | dg.AssetChecksDefinition]:
     """The assets and checks of one data set."""
     name = dataset.name
-    policy = project.sla.sections[dataset.sla]
-    common = {"group_name": name, "kinds": {"polars", "deltalake"}}
-    by_month_or_day = {
+    policy = project.sla[dataset.sla]
+    common: dict[str, Any] = {"group_name": name, "kinds": {"polars", "deltalake"}}
+    by_month_or_day: dict[str, Any] = {
         **common,
         "partitions_def": market_partitions(dataset),
         "backfill_policy": dg.BackfillPolicy.single_run(),
@@ -62,8 +65,7 @@ def market_data(project: Project, dataset: Dataset) -> list[dg.AssetsDefinition 
     )
     def received(context: dg.AssetExecutionContext, lake: Lake, sources: Sources) -> dg.MaterializeResult:
         days = wanted(context, sources)
-        sessions = calendar_of(project, dataset).sessions(*days)
-        first = unasked(lake, dataset, sessions) or days.first
+        first = next_to_ask(project, dataset, lake, days)
         got = receive(lake, dataset, sources.open(dataset), first=first, last=days.last, at=now())
         report(context, dataset, "receipts", {"new": got.receipts.height, "asked from": str(first)})
         return dg.MaterializeResult(metadata={"rows": got.rows, "new_rows": got.new_rows})
@@ -139,12 +141,20 @@ def market_data(project: Project, dataset: Dataset) -> list[dg.AssetsDefinition 
     return [*assets, corporate_actions, features, *by_products]
 
 
+def next_to_ask(project: Project, dataset: Dataset, lake: Lake, days: Span) -> date:
+    """The first day of `days` that was not asked for yet; their first when all were, and are asked for again."""
+    sessions = calendar_of(project, dataset).sessions(*days)
+    receipts = lake.read("receipts", dataset=dataset.name)
+    asked = asked_until(receipts, [instrument.id for instrument in dataset.instruments], sessions)
+    return days.first if asked in (None, sessions[-1]) else asked + timedelta(days=1)
+
+
 def judge_sessions(
     context: dg.AssetExecutionContext, project: Project, dataset: Dataset, lake: Lake, days: Span
 ) -> dg.MaterializeResult:
     """Read, judge, write, say: the bars of `days` and what is written beside them."""
     name, calendar = dataset.name, calendar_of(project, dataset)
-    policy = project.sla.sections[dataset.sla]
+    policy = project.sla[dataset.sla]
     sessions = calendar.sessions(*days)
     current = inputs.bars(project, dataset, lake.read("receipts", dataset=name), sessions)
     accepted, quarantined, digests, counted = [], [], [], []
@@ -158,7 +168,7 @@ def judge_sessions(
         digests.append(contract.digests(result.accepted).with_columns(own))
         counted.append(sla.count_sessions(sessions, due, result).with_columns(own))
 
-    window = {"dataset": name, "session": Between(days.first, days.end)}
+    window: dict[str, Condition] = {"dataset": name, "session": Between(days.first, days.end)}
     labelled = {
         "bars": pl.concat(accepted),
         "quarantine": pl.concat(quarantined).filter(pl.col("session").is_between(*days)),
@@ -171,14 +181,18 @@ def judge_sessions(
             report(context, dataset, table, {"rows": rows.height})
     inputs.record(lake, f"bars:{name}", current, run_id=context.run_id)
     return dg.MaterializeResult(
-        metadata={"rows": labelled["bars"].height, "quarantined": labelled["quarantine"].height, "sessions": len(sessions)}
+        metadata={
+            "rows": labelled["bars"].height,
+            "quarantined": labelled["quarantine"].height,
+            "sessions": len(sessions),
+        }
     )
 
 
 def resample_sessions(project: Project, dataset: Dataset, lake: Lake, days: Span) -> pl.DataFrame:
     """The longer bars of `days`, as `resampled_bars` holds them."""
     calendar = calendar_of(project, dataset)
-    min_share = project.sla.sections[dataset.sla].resample.min_share
+    min_share = project.sla[dataset.sla].resample.min_share
     folded = []
     for instrument in dataset.instruments:
         due = due_bars(dataset, calendar, instrument, first=days.first, last=days.last)
@@ -227,7 +241,7 @@ def compute_features(
         )
     written = pl.concat(rows)
     lake.replace("features", written, dataset=name, session=Between(first, date.max))
-    rewritten = {key: value for key, value in current.items() if key >= inputs.partition_of(dataset, first)}
+    rewritten = {key: value for key, value in current.items() if key >= partition_of(dataset, first)}
     inputs.record(lake, f"features:{name}", rewritten, run_id=context.run_id)
     return dg.MaterializeResult(metadata={"rows": written.height, "written from": str(first), "to": str(last)})
 
@@ -255,9 +269,7 @@ def verdict(dataset: Dataset, rule: str, record: pl.DataFrame, stopped: sla.Bloc
             "session": str(stopped.session),
             "limit": float(of_rule["limit"][0]),
             "instruments": dg.MetadataValue.table(
-                [dg.TableRecord(row) for row in by_instrument.fill_nan(None).fill_null("").iter_rows(named=True)]
-                if False
-                else [dg.TableRecord({k: "" if v is None else v for k, v in row.items()}) for row in by_instrument.iter_rows(named=True)]
+                [dg.TableRecord(_shown(row)) for row in by_instrument.iter_rows(named=True)]
             ),
         },
     )
@@ -266,6 +278,10 @@ def verdict(dataset: Dataset, rule: str, record: pl.DataFrame, stopped: sla.Bloc
 def report(context: dg.AssetExecutionContext, dataset: Dataset, table: str, metadata: dict[str, int | str]) -> None:
     """Say in the run that a by-product was written."""
     context.log_event(dg.AssetMaterialization(dg.AssetKey([dataset.name, table]), metadata=metadata))
+
+
+def _shown(row: dict[str, str | float | None]) -> dict[str, str | float]:
+    return {name: "not due" if value is None else value for name, value in row.items()}
 
 
 def _bars(dataset: Dataset, timeframe: str | None) -> Bars:

@@ -10,7 +10,7 @@
 Decisions are computed on all of the history handed in, so bars before a range are warm-up only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from engine import simulator
 from engine.exits import stop_distances
+from engine.history import History
 from engine.strategy import Strategy, decide
 
 Floats = NDArray[np.float64]
@@ -41,21 +42,6 @@ class Plan(NamedTuple):
     instruments: tuple[simulator.Instrument, ...]
     rules: simulator.Rules
     stop: Stop | None
-
-
-class History(NamedTuple):
-    """What a strategy is tested on.
-
-    `raw` and `frames` are keyed by instrument: raw bars of the plan's timeframe (`session ts known_at open high low
-    close volume`), and bar frames by timeframe (forward-adjusted, as strategies see them). `actions` has `instrument
-    ex_date kind value`, `embargo` has `session instrument embargoed`. `sessions` are all of the calendar's, in order.
-    """
-
-    sessions: Sequence[date]
-    raw: Mapping[str, pl.DataFrame]
-    frames: Mapping[str, Mapping[str, pl.DataFrame]]
-    actions: pl.DataFrame
-    embargo: pl.DataFrame
 
 
 class Grid(NamedTuple):
@@ -95,7 +81,9 @@ def grid(history: History, plan: Plan) -> Grid:
 
 def decisions(strategy: Strategy, history: History, plan: Plan, on: Grid) -> simulator.Decisions:
     """What the strategy decides on each bar's close, on the grid; False where an instrument has no bar."""
-    clock = pl.DataFrame({"ts": on.bars.ts}).with_columns(pl.col("ts").cast(pl.Datetime("us", "UTC")), session=on.sessions)
+    clock = pl.DataFrame({"ts": on.bars.ts}).with_columns(
+        pl.col("ts").cast(pl.Datetime("us", "UTC")), session=on.sessions
+    )
     shape = on.bars.closes.shape
     signals = {name: np.zeros(shape, dtype=np.bool_) for name in _SIGNALS.values()}
     distances, embargoed = np.full(shape, np.nan), np.zeros(shape, dtype=np.bool_)
@@ -117,7 +105,12 @@ def decisions(strategy: Strategy, history: History, plan: Plan, on: Grid) -> sim
 
 
 def run(
-    on: Grid, decided: simulator.Decisions, plan: Plan, *, rows: tuple[int, int] | None = None, close_at_end: bool = False
+    on: Grid,
+    decided: simulator.Decisions,
+    plan: Plan,
+    *,
+    rows: tuple[int, int] | None = None,
+    close_at_end: bool = False,
 ) -> simulator.Simulation:
     """Simulate the bars `rows` (half-open; all of them by default), starting flat with the plan's cash."""
     first, end = rows or (0, on.bars.ts.size)
@@ -148,7 +141,9 @@ def session_returns(
     return (
         pl.DataFrame({"session": list(of)}, schema={"session": pl.Date})
         .join(closes, on="session", how="left", maintain_order="left")
-        .with_columns(pl.col("equity").forward_fill().fill_null(cash), pl.col("gross_exposure").forward_fill().fill_null(0))
+        .with_columns(
+            pl.col("equity").forward_fill().fill_null(cash), pl.col("gross_exposure").forward_fill().fill_null(0)
+        )
         .with_columns((pl.col("equity") / pl.col("equity").shift(1, fill_value=cash) - 1).alias("return"))
         .select("session", "equity", "return", "gross_exposure")
     )

@@ -81,32 +81,32 @@ def forward_adjusted(bars: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
     """Carry one instrument's raw prices forward over its splits and dividends.
 
     A bar is multiplied by the factors of every action with an ex-date up to its session, so nothing of the future is
-    used and the first bars stay as they were. A split's factor is the new units per old one; a dividend's is
-    `close / (close - amount)` with the last raw close before the ex-date (that of buying more with what was paid).
+    used; actions up to the first session change nothing. A split's factor is the new units per old one; a dividend's
+    is `close / (close - amount)`, with the last raw close before the ex-date in units after that day's split: that of
+    buying more with what was paid.
 
     Args:
         bars: `session ts` and raw `open high low close volume`, sorted by ts.
         actions: `ex_date kind value`; kind is split (value: new units per old one) or dividend (cash per unit).
 
     Returns:
-        `bars` with adjusted prices, volume divided by the splits alone, and `factor` (adjusted price = raw × factor).
+        `bars` with adjusted prices, volume divided by the splits alone, and `factor` (adjusted price = raw * factor).
     """
     if bars.is_empty() or actions.is_empty():
         return bars.with_columns(factor=pl.lit(1.0))
     before = bars.select("session", last_close="close").sort("session")
     dated = (
-        actions.sort("ex_date", "kind")
-        .join_asof(before, left_on="ex_date", right_on="session", strategy="backward", allow_exact_matches=False)
-        .with_columns(
-            split=pl.when(pl.col("kind") == "split").then(pl.col("value")).otherwise(1.0),
-            price=pl.when(pl.col("kind") == "split")
-            .then(pl.col("value"))
-            .otherwise(pl.col("last_close") / (pl.col("last_close") - pl.col("value")))
-            .fill_null(1.0),
+        actions.filter(pl.col("ex_date") > bars["session"].min())
+        .group_by("ex_date")
+        .agg(
+            split=pl.col("value").filter(pl.col("kind") == "split").product(),
+            paid=pl.col("value").filter(pl.col("kind") == "dividend").sum(),
         )
-        .group_by("ex_date", maintain_order=True)
-        .agg(pl.col("split").product(), pl.col("price").product())
-        .with_columns(pl.col("split").cum_prod(), pl.col("price").cum_prod())
+        .sort("ex_date")
+        .join_asof(before, left_on="ex_date", right_on="session", strategy="backward", allow_exact_matches=False)
+        .with_columns(ex_close=pl.col("last_close") / pl.col("split"))
+        .with_columns(price=pl.col("split") * pl.col("ex_close") / (pl.col("ex_close") - pl.col("paid")))
+        .select("ex_date", pl.col("split").cum_prod(), pl.col("price").cum_prod())
     )
     joined = bars.join_asof(
         dated.rename({"split": "_splits", "price": "factor"}),

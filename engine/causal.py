@@ -93,12 +93,14 @@ def derived(
 
 def crossed_above(column: "Column", level: Operand) -> "Column":
     """True on the bar where `column` goes from at or below `level` to above it."""
-    return (column > level) & (column.lag(1) <= _one_bar_ago(level))
+    above = column > level  # both on the shorter timeframe, whose last bar is meant
+    return above & ~above.lag(1)
 
 
 def crossed_below(column: "Column", level: Operand) -> "Column":
     """True on the bar where `column` goes from at or above `level` to below it."""
-    return (column < level) & (column.lag(1) >= _one_bar_ago(level))
+    below = column < level
+    return below & ~below.lag(1)
 
 
 def whole_number(name: str, value: object, *, at_least: int) -> int:
@@ -282,10 +284,6 @@ class Bars:
 
 def _quotient(dividend: pl.Expr, divisor: pl.Expr) -> pl.Expr:
     return pl.when(divisor != 0).then(dividend / divisor)
-
-
-def _one_bar_ago(level: Operand) -> Operand:
-    return level.lag(1) if isinstance(level, Column) else level
 
 
 def _operand(value: Operand, beside: Column) -> Column:

@@ -9,8 +9,8 @@ window, which forgets what leaves it; for exponential smoothing the smallest n w
 (1 - alpha)^n < 1e-9 (EMA 20: 208; Wilder 14: 280). A column is withheld until both have passed.
 
 Recursive indicators are TA-Lib's (through polars-talib), which starts each from the mean of its
-first window. Windows are polars': TA-Lib keeps one running sum over the whole series, which leaves
-a hundred times its rounding error in a standard deviation.
+first window. Windows are polars': TA-Lib keeps one running sum over the whole series, and over
+4,392 bars its standard deviation came out with 200 times the rounding error.
 
 A null in the input makes a window null until it has left it, and a recursive indicator null to the
 end: there is no honest way to resume what has forgotten part of its past.
@@ -109,7 +109,7 @@ def atr(bars: Bars, length: int) -> Column:
 
 
 def _recursive(name: str, *columns: Column, length: int, lookback: int, warm_up: int) -> Column:
-    import polars_talib  # a shared library of 8 MB, and only this needs it
+    import polars_talib  # a shared library of 23 MB, and only this needs it
 
     function = getattr(polars_talib, name)
 

@@ -91,7 +91,9 @@ def overfitting_metrics(returns: Floats, trial_sharpes: Sequence[float]) -> Metr
     measurable = not math.isnan(sharpe) and n_trials > 0
     return {
         "n_trials": float(n_trials),
-        "probabilistic_sharpe": probabilistic_sharpe_ratio(sharpe, 0.0, returns.size, skew, kurt) if measurable else math.nan,
+        "probabilistic_sharpe": probabilistic_sharpe_ratio(sharpe, 0.0, returns.size, skew, kurt)
+        if measurable
+        else math.nan,
         "deflated_sharpe": deflated_sharpe_ratio(
             sharpe, returns.size, skew, kurt, n_trials=n_trials, trials_variance=variance
         )

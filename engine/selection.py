@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from engine import simulator
-from engine.backtest import Grid, History, Plan, decisions, grid, run, session_returns
+from engine.backtest import Grid, Plan, decisions, grid, run, session_returns
 from engine.errors import InvalidInputError
+from engine.history import History
 from engine.statistics import sharpe_ratio
 from engine.strategy import Strategy
 
@@ -87,4 +88,11 @@ def walk(
 
 def best(tried: Sequence[Trial]) -> Trial:
     """The trial with the highest ratio; NaN is below every number, ties go to the smaller identity."""
-    return min(tried, key=lambda trial: (math.isnan(trial.sharpe), -trial.sharpe if trial.sharpe == trial.sharpe else 0, trial.identity))
+    return min(
+        tried,
+        key=lambda trial: (
+            math.isnan(trial.sharpe),
+            -trial.sharpe if trial.sharpe == trial.sharpe else 0,
+            trial.identity,
+        ),
+    )

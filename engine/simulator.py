@@ -25,6 +25,8 @@ the drivers hold arrays. Every compiled function stands in this one file, becaus
 cache looks at the file of the cached function alone. `fastmath` would break it: infinite stops are the design.
 """
 
+# ruff: noqa: PLR0917 (numba takes no keyword-only arguments)
+
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final, Literal, NamedTuple, get_args
@@ -247,7 +249,7 @@ def simulate(market: Market, decisions: Decisions, instruments: Sequence[Instrum
     """Trade `decisions` on `market`, all instruments out of one cash account, starting flat.
 
     Costs: fees by `rules.fees` on the price paid, half-spread on what takes, borrow on shorts. Cash is checked when an
-    entry fills: quantity × price paid + fee must be within cash − locked, where a short locks its proceeds and as much
+    entry fills: quantity times price paid, plus fee, must be within cash less what is locked, where a short locks its proceeds and as much
     again until it is closed. NaN: a missing bar, or no stop distance; it never reaches the result. Order of events and
     rules: the module's docstring and the contract `simulation.md`.
 
@@ -265,7 +267,7 @@ def simulate(market: Market, decisions: Decisions, instruments: Sequence[Instrum
     cells = _cells(market, decisions)
     _check_cells(cells)
     terms = _terms(instruments, rules, cells)
-    needed = (4096, 2048, 1024)
+    needed: tuple[int, ...] = (4096, 2048, 1024)
     logs = None
     while logs is None or any(log.size < count for log, count in zip(logs, needed, strict=True)):
         # Rows are counted past the end of a log: the same inputs again, with room for all of them, fill it.
@@ -672,9 +674,9 @@ def _walk_both(states: Records, accounts: Records, drafts: Records, terms: Recor
         drafts[path], accounts[1 + path] = states[i], accounts[0]
         first, second = (cell.high, cell.low) if path == 0 else (cell.low, cell.high)
         _walk(drafts[path], accounts[1 + path], terms, first, second, cell.close)
-    high_first, low_first = [
-        accounts[1 + path].cash + drafts[path].sign * drafts[path].quantity * cell.close for path in range(2)
-    ]
+    # Written out: with a list comprehension here, numba 0.68 loses the marks set below.
+    high_first = accounts[1].cash + drafts[0].sign * drafts[0].quantity * cell.close
+    low_first = accounts[2].cash + drafts[1].sign * drafts[1].quantity * cell.close
     chosen = _choose(high_first, low_first, 1e-9 * states[i].quantity * cell.close, terms)
     account, other = accounts[1 + chosen], accounts[2 - chosen]
     for k in range(account.n_out):
@@ -918,7 +920,7 @@ def _tier(tiers: Records, volume: float, now: int) -> int:
 def _forget_old_volume(account: Record, ts: NDArray[np.int64], traded: Floats, now: int) -> None:
     """Volume is that of bars that opened in the last 30 days."""
     while ts[account.tail] < now - VOLUME_WINDOW_US:
-        account.volume -= traded[account.tail]
+        account.volume = max(0.0, account.volume - traded[account.tail])  # rounding may leave less than nothing
         account.tail += 1
 
 

@@ -75,9 +75,11 @@ def digests(bars: pl.DataFrame) -> pl.DataFrame:
     """`session digest n_bars` of one instrument's accepted bars, sorted by ts.
 
     A digest is blake2b-256 over the session's rows: ts as int64 µs and the five columns as float64, little-endian;
-    −0.0 counts as 0.0, a null volume as NaN.
+    -0.0 counts as 0.0, a null volume as NaN.
     """
-    values = bars.select(pl.col("ts").dt.timestamp("us"), *(pl.col(column).fill_null(float("nan")) for column in COLUMNS))
+    values = bars.select(
+        pl.col("ts").dt.timestamp("us"), *(pl.col(column).fill_null(float("nan")) for column in COLUMNS)
+    )
     packed = np.empty(bars.height, dtype=[("ts", "<i8"), *((column, "<f8") for column in COLUMNS)])
     packed["ts"] = values["ts"].to_numpy()
     for column in COLUMNS:

@@ -8,10 +8,20 @@ line and said in words a person can act on. A model that refuses a combination o
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.fields import FieldInfo
 
 from engine.bars import timeframe_us
@@ -21,6 +31,7 @@ from quality.errors import ConfigurationError, Location, Refusal, RefusedValuesE
 Model = TypeVar("Model", bound=BaseModel)
 
 _DATE = "a date such as 2017-07-01"
+_FILLED = "at least one"
 _MAPPING = "a mapping of keys to values"
 _TIMEFRAME = "a number and a unit such as 30s, 5m, 1h, 1d or 1w"
 _TEXT = "a text (in quotes where it looks like a number)"
@@ -41,7 +52,6 @@ _EXPECTED = {
     "model_type": _MAPPING,
     "string_too_short": "at least {min_length} characters",
     "string_type": _TEXT,
-    "too_short": "at least {min_length} of them",
     "tuple_type": "a list",
     "union_tag_invalid": "{discriminator} to be {expected_tags}",
     "union_tag_not_found": "{discriminator} in it",
@@ -89,6 +99,12 @@ def matching(pattern: str, expected: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _filled(value: Collection[Any]) -> Collection[Any]:
+    if not value:
+        raise ValueError(_FILLED)
+    return value
+
+
 def _timeframe(value: Any) -> Any:
     try:
         timeframe_us(value if isinstance(value, str) else "")
@@ -106,6 +122,7 @@ Text = Annotated[str, matching(r"(?s).*\S.*", _TEXT)]
 Currency = Annotated[str, matching(r"[A-Z0-9]{2,10}", "a currency such as USD")]
 Timeframe = Annotated[str, BeforeValidator(_timeframe)]
 Number = Annotated[Annotated[int, Tag("int")] | Annotated[float, Tag("float")], Discriminator(_number_kind)]
+Filled = AfterValidator(_filled)  # not min_length, which counts entries that are there and wrong as absent
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 
@@ -122,9 +139,9 @@ def _refusals(document: Document, model: type[BaseModel], detail: Any) -> Iterat
     refused = context.get("error")
     if kind == "missing":
         parent, name = document.place(location[:-1]), location[-1]
-        yield Refusal((*parent, name), _wanted(_fields(model, parent).get(name)), "{key} is missing")
+        yield Refusal((*parent, name), _wanted(_fields(model, location[:-1]).get(name)), "{key} is missing")
     elif kind == "extra_forbidden":
-        fields = _fields(model, at[:-1])
+        fields = _fields(model, location[:-1])
         yield Refusal(at, listed(fields), "unknown key '{key}'", nearest(str(at[-1]), fields))
     elif isinstance(refused, RefusedValuesError):
         for refusal in refused.refusals:
@@ -144,13 +161,14 @@ def _without_shadows(refusals: list[Refusal]) -> list[Refusal]:
     return [refusal for refusal in refusals if refusal.at not in meant]
 
 
-def _fields(model: type[BaseModel], at: Location) -> dict[str, FieldInfo]:
-    """The fields that the mapping at `at` may have, by the names they have in a file."""
+def _fields(model: type[BaseModel], location: Location) -> dict[str, FieldInfo]:
+    """The fields that the mapping at a pydantic location may have, by the names they have in a file."""
     models = [model]
-    for key in at:
+    for key in location:
         inner = [found for outer in models for name, field in _named(outer) if name == key for found in _models(field)]
         extras = [found for outer in models for found in _models(outer.__annotations__.get("__pydantic_extra__"))]
-        models = inner or extras or models  # a list's index and a mapping's own names lead nowhere: stay
+        tagged = [outer for outer in models for _, field in _named(outer) if key in get_args(field.annotation)]
+        models = inner or tagged or extras or models  # a list's index and a mapping's own names lead nowhere: stay
     return {name: field for candidate in models for name, field in _named(candidate)}
 
 
@@ -170,7 +188,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 def _wanted(field: FieldInfo | None) -> str:
     """What a field expects, asked of the field itself: it is shown nothing and says what it misses."""
     if field is not None:
-        adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]  # a form made at run time
+        adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, *field.metadata, Field()])  # type: ignore[arg-type]  # a form made at run time
         try:
             adapter.validate_json("null", strict=True)
         except ValidationError as error:

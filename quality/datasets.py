@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 from engine.bars import COLUMNS, timeframe_us
 from quality.configuration import (
     Currency,
+    Filled,
     Name,
     NonNegative,
     Number,
@@ -89,7 +90,7 @@ class Dataset(Record):
     start: date
     end: date | None = None  # the last session, included, where the source has ended
     sla: Name
-    instruments: tuple[Instrument, ...] = Field(min_length=1)
+    instruments: Annotated[tuple[Instrument, ...], Filled]
     features: dict[Name, Feature] = Field(default_factory=dict)
     on_conflict: Literal["refuse", "keep_last"] = "refuse"
 

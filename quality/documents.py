@@ -23,7 +23,7 @@ _PLAIN = {
     "null": r"(?:~|null|Null|NULL|)$",
     "bool": r"(?:true|True|TRUE|false|False|FALSE)$",
     "int": r"[-+]?(?:0|[1-9][0-9]*)$",
-    "float": r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$",
+    "float": r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$",
 }
 _SCALARS: dict[str, Any] = {
     f"{_TAG}str": str,

@@ -212,15 +212,16 @@ def policy_is_new(entries: Sequence[Entry], policy: PromotionPolicy) -> bool:
     return not bodies or bodies[-1] != policy.document()
 
 
-def promotion_is_due(entries: Sequence[Entry], decision: Decision, *, approvals: int) -> bool:
+def promotion_is_due(entries: Sequence[Entry], decision: Decision, policy: PromotionPolicy) -> bool:
     """Must the system itself now move the strategy to `decision.to`?
 
-    Only on an approval, from the stage that was reviewed, while nothing is frozen, and when the
-    policy wants no person's approval for the step (`approvals` is 0).
+    Only on an approval, from the stage that was reviewed, while nothing is frozen, and when
+    `policy` wants no person's approval for the step.
     """
-    standing = stages(entries, expires_days=1).get(decision.strategy)  # when it expires is of no interest here
+    standing = stages(entries, expires_days=policy.evidence_expires_days).get(decision.strategy)
     stands_there = standing is not None and standing.stage == decision.from_
-    return decision.approved and approvals == 0 and stands_there and not is_frozen(entries)
+    unsigned = policy.approvals(decision.to) == 0
+    return decision.approved and unsigned and stands_there and not is_frozen(entries)
 
 
 def _after(standing: Standing, entry: Entry, expires_days: int) -> Standing:

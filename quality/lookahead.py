@@ -75,12 +75,14 @@ def prefix_law(
     """
     bars = frames[timeframe]
     if bars.is_empty():
-        return Law(law="prefix", passed=False, first_bar=None, column=None, detail="there is no bar to check")
+        return _broken("prefix", "there is no bar to check")
     dropped = 0 if history is None else max(0, bars.height - n_bars - history)
     held = {**frames, timeframe: bars.slice(dropped)}
     known = {name: frame.get_column("known_at").to_physical().to_numpy() for name, frame in held.items()}
     whole = decide(held)
     last = known[timeframe].size
+    if whole.height != last:
+        return _broken("prefix", f"the run gives {whole.height} rows for {last} bars, must be one for each")
     for n_known in range(max(1, last - n_bars + 1), last + 1):
         now = known[timeframe][n_known - 1]
         cut = {name: frame.head(int(known[name].searchsorted(now, side="right"))) for name, frame in held.items()}
@@ -89,8 +91,7 @@ def prefix_law(
         expected = whole.head(n_known)
         if not decided.equals(expected):
             return _differing(decided, expected, dropped=dropped, cut_at=bars["ts"][dropped + n_known - 1])
-    detail = f"decisions on data cut at each of the last {min(n_bars, last)} bars equal those of the whole run"
-    return Law(law="prefix", passed=True, first_bar=None, column=None, detail=detail)
+    return _held("prefix", f"decisions on data cut at each of the last {min(n_bars, last)} bars equal the whole run's")
 
 
 def next_bar_law(simulate: Simulate, decisions: Mapping[str, NDArray[np.bool_]], *, n_bars: int = NEXT_BARS) -> Law:
@@ -107,7 +108,7 @@ def next_bar_law(simulate: Simulate, decisions: Mapping[str, NDArray[np.bool_]],
     """
     length = min((len(values) for values in decisions.values()), default=0)
     if length == 0:
-        return Law(law="next_bar", passed=False, first_bar=None, column=None, detail="there is no bar to check")
+        return _broken("next_bar", "there is no bar to check")
     before = simulate(decisions)
     changed_at = np.unique(np.linspace(0, length - 1, min(length, n_bars)).astype(int)).tolist()
     for bar in changed_at:
@@ -117,9 +118,8 @@ def next_bar_law(simulate: Simulate, decisions: Mapping[str, NDArray[np.bool_]],
                 moved = _moved(values[: bar + 1], after[column][: bar + 1])
                 if moved is not None:
                     detail = f"{name} decided on the close of bar {bar} and later moves {column} on bar {moved}"
-                    return Law(law="next_bar", passed=False, first_bar=moved, column=column, detail=detail)
-    detail = f"decisions changed from each of {len(changed_at)} bars on move nothing up to that bar"
-    return Law(law="next_bar", passed=True, first_bar=None, column=None, detail=detail)
+                    return _broken("next_bar", detail, first_bar=moved, column=column)
+    return _held("next_bar", f"decisions changed from each of {len(changed_at)} bars on move nothing up to that bar")
 
 
 def certificate(strategy: str, laws: Mapping[str, Sequence[Law]], *, bars_checked: int, code: str) -> Certificate:
@@ -152,16 +152,24 @@ def _gathered(name: LawName, laws: Mapping[str, Sequence[Law]]) -> Law:
         if failed:
             return failed[0].model_copy(update={"detail": f"{instrument}: {failed[0].detail}"})
         if not of_this_law:
-            detail = f"{instrument}: not run"
-            return Law(law=name, passed=False, first_bar=None, column=None, detail=detail)
+            return _broken(name, f"{instrument}: not run")
         n_held += 1
-    return Law(law=name, passed=n_held > 0, first_bar=None, column=None, detail=f"held on {n_held} instruments")
+    return _held(name, f"held on {n_held} instruments") if n_held else _broken(name, "run on no instrument")
+
+
+def _held(law: LawName, detail: str) -> Law:
+    return Law(law=law, passed=True, first_bar=None, column=None, detail=detail)
+
+
+def _broken(law: LawName, detail: str, *, first_bar: int | None = None, column: str | None = None) -> Law:
+    return Law(law=law, passed=False, first_bar=first_bar, column=column, detail=detail)
 
 
 def _differing(decided: pl.DataFrame, expected: pl.DataFrame, *, dropped: int, cut_at: object) -> Law:
-    if decided.shape != expected.shape or decided.columns != expected.columns:
-        detail = f"cut at {cut_at} there are {decided.height} decisions, {expected.height} bars"
-        return Law(law="prefix", passed=False, first_bar=dropped + decided.height, column=None, detail=detail)
+    if decided.height != expected.height or decided.schema != expected.schema:
+        seen, allowed = (f"{table.height} rows of {', '.join(table.columns)}" for table in (decided, expected))
+        detail = f"cut at {cut_at} there are {seen}, must be {allowed} as in the whole run"
+        return _broken("prefix", detail, first_bar=dropped + min(decided.height, expected.height))
     differs = {
         column: int(positions[0])
         for column in expected.columns
@@ -173,7 +181,7 @@ def _differing(decided: pl.DataFrame, expected: pl.DataFrame, *, dropped: int, c
         f"cut at {cut_at} the bar of {expected['ts'][row]} has {column} {decided[column][row]}, "
         f"with later data {expected[column][row]}"
     )
-    return Law(law="prefix", passed=False, first_bar=dropped + row, column=column, detail=detail)
+    return _broken("prefix", detail, first_bar=dropped + row, column=column)
 
 
 def _from(values: NDArray[np.bool_], bar: int, *, always: bool) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from quality.configuration import Name, NonNegative, Number, Record, Text, refuse
+from quality.configuration import Filled, Name, NonNegative, Number, Record, Text, refuse
 from quality.errors import Refusal
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -61,10 +61,10 @@ class ServiceLevel(Record):
     def _unbounded(self) -> Iterator[Refusal]:
         for name, limit in self.limits.items():
             wanted, other = ("at_least", "at_most") if name == "completeness" else ("at_most", "at_least")
-            if getattr(limit, wanted) is None:
-                yield Refusal((name, wanted), "a number", found="{key} is missing")
             if getattr(limit, other) is not None:
-                yield Refusal((name, other), f"{wanted} alone")
+                yield Refusal((name, other), f"{wanted} and no other limit")
+            elif getattr(limit, wanted) is None:
+                yield Refusal((name, wanted), "a number", found="{key} is missing")
 
 
 class SlaPolicy(Record, extra="allow"):
@@ -86,7 +86,7 @@ class FeeTier(Record):
 
 class FeePeriod(Record):
     from_: date = Field(alias="from")
-    tiers: tuple[FeeTier, ...] = Field(min_length=1)
+    tiers: Annotated[tuple[FeeTier, ...], Filled]
 
     @model_validator(mode="after")
     def _tiers_ascend_from_zero(self) -> Self:
@@ -104,8 +104,8 @@ class FeePeriod(Record):
 class Costs(Record):
     """One section of `policies/costs.yaml`: what trading costs."""
 
-    fees: tuple[FeePeriod, ...] = Field(min_length=1)
-    half_spread_bps: dict[Name, Annotated[float, Field(ge=0, lt=10_000)]] = Field(min_length=1)  # by instrument tier
+    fees: Annotated[tuple[FeePeriod, ...], Filled]
+    half_spread_bps: Annotated[dict[Name, Annotated[float, Field(ge=0, lt=10_000)]], Filled]  # by instrument tier
     limit_fill: Literal["trade_through", "touch"]
     borrow_bps_per_day: NonNegative
 

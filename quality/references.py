@@ -104,16 +104,19 @@ def _traded(strategy: StrategyConfiguration, dataset: Dataset) -> Iterator[Refus
     if not chosen and not isinstance(strategy.instruments, tuple | str):
         tiers = {instrument.tier for instrument in dataset.instruments}
         yield unknown(("instruments", "tier"), strategy.instruments.tier, tiers)
-    for instrument in chosen:
-        if instrument.settle != strategy.account.currency:
-            yield Refusal(("account", "currency"), f"{instrument.settle}, in which {instrument.id} settles")
+    foreign = {
+        instrument.settle: instrument.id for instrument in chosen if instrument.settle != strategy.account.currency
+    }
+    for currency, instrument in foreign.items():
+        yield Refusal(("account", "currency"), f"{currency}, in which {instrument} settles")
 
 
 def _charged(strategy: StrategyConfiguration, dataset: Dataset, costs: Costs) -> Iterator[Refusal]:
-    tiers = {instrument.tier: instrument.id for instrument in strategy.chosen_instruments(dataset)}
-    for tier, instrument in tiers.items():
-        if tier not in costs.half_spread_bps:
-            yield Refusal(("costs",), f"a section with half_spread_bps for the tier {tier} (of {instrument})")
+    tiers = {instrument.tier for instrument in strategy.chosen_instruments(dataset)} - costs.half_spread_bps.keys()
+    if tiers:
+        yield Refusal(
+            ("costs",), f"a section with half_spread_bps for the tiers it trades, {', '.join(sorted(tiers))} too"
+        )
     first = costs.fees[0].from_
     if first > dataset.start:
         yield Refusal(("costs",), f"a section whose fees start by {dataset.start} as {dataset.name} does, not {first}")

@@ -8,12 +8,13 @@ An enforced verdict acts after it is known, never inside the session it judges: 
 embargoed in the sessions after a failed one, until a later one passes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import NamedTuple
 
 import polars as pl
 
+from quality.bars import Judged
 from quality.policies import Limit
 
 VALUES: dict[str, pl.Expr] = {
@@ -34,6 +35,18 @@ class Block(NamedTuple):
     failed: tuple[str, ...]
     n_instruments: int
     blocked: bool
+
+
+def count_sessions(sessions: Sequence[date], due: pl.DataFrame, judged: Judged) -> pl.DataFrame:
+    """What `verdicts` needs of one instrument: a row per session, all counts, zero where nothing came or was due."""
+    return (
+        pl.DataFrame({"session": list(sessions)}, schema={"session": pl.Date})
+        .join(due.group_by("session").agg(due=pl.len()), on="session", how="left")
+        .join(judged.accepted.group_by("session").agg(accepted=pl.len()), on="session", how="left")
+        .join(judged.counts, on="session", how="left")
+        .with_columns(pl.exclude("session").fill_null(0).cast(pl.Int64))
+        .sort("session")
+    )
 
 
 def verdicts(sessions: pl.DataFrame, limits: Mapping[str, Limit]) -> pl.DataFrame:

@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, Tag, model_validator
 
-from quality.configuration import Currency, Name, Number, Positive, Record, Text, Timeframe, matching, refuse
+from quality.configuration import Currency, Filled, Name, Number, Positive, Record, Text, Timeframe, matching, refuse
 from quality.datasets import Dataset, Instrument, InstrumentId
 from quality.errors import Refusal
 
@@ -228,12 +228,12 @@ class StrategyConfiguration(Record):
     schema_: Literal[1] = Field(alias="schema")
     name: Name
     version: Version
-    family: Name = Field(default_factory=lambda data: data.get("name", ""))  # trials are counted by family
+    family: Name | None = None
     author: Text
     dataset: Name
     instruments: Annotated[
         Annotated[Literal["all"], Tag("all")]
-        | Annotated[tuple[InstrumentId, ...], Field(min_length=1), Tag("list")]
+        | Annotated[tuple[InstrumentId, ...], Filled, Tag("list")]
         | Annotated[Tier, Tag("tier")],
         Discriminator(_instruments_kind, custom_error_type="value_error", custom_error_context={"error": _INSTRUMENTS}),
     ]
@@ -248,6 +248,11 @@ class StrategyConfiguration(Record):
     @property
     def key(self) -> str:
         return f"{self.name}@{self.version}"
+
+    @property
+    def trials_family(self) -> str:
+        """What trials are counted under; its own name unless it joins another strategy's family."""
+        return self.family or self.name
 
     def parameters(self) -> dict[str, Number]:
         """The values the backtest runs with."""

@@ -323,6 +323,12 @@ TABLES: dict[str, Table] = {
             nullable="value reason",
         ),
         _table(
+            "evidence",
+            "The canonical document behind every decision, under its id.",
+            {"id": pl.String, "strategy": pl.String, "as_of": pl.Date, "document": pl.String},
+            key="id",
+        ),
+        _table(
             "control_record",
             "The negative controls of the last night: what the gate said, and which rules failed.",
             {"control": pl.String, "refused": pl.Boolean, "failed_rules": pl.List(pl.String), "decision": pl.String},

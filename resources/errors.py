@@ -13,9 +13,14 @@ ResourceError
 │   └── UnknownInstrumentError      an instrument the source does not have
 ├── LedgerError
 │   ├── BrokenLedgerError           a chain that does not hold: nothing is read from it or added to it
-│   └── UnreadableHeadError         a published head that is not a number and a hash
-├── HomeBusyError     another process is writing the home folder
-└── LakeError         the lake was asked for or given what it cannot hold
+│   ├── UnreadableHeadError         a published head that is not a number and a hash
+│   ├── UnregisteredError           a strategy version that the ledger does not know
+│   ├── NotMeasuredError            a strategy version without a scorecard
+│   └── NoNextStageError            a strategy version that stands where nothing is above
+├── UnknownDatasetError             a name that no data set of the project has
+├── UnknownStrategyError            a name that no strategy version of the project has
+├── HomeBusyError                   another process is writing the home folder
+└── LakeError                       the lake was asked for or given what it cannot hold
 """
 
 from collections.abc import Iterable
@@ -109,3 +114,30 @@ class UnreadableHeadError(LedgerError):
             f'{file} holds {seen[:80]!r}, expected {{"n": number, "hash": "sha256:…"}}: restore it from the last night\'s '
             "notification or run metadata"
         )
+
+
+class UnknownDatasetError(ResourceError):
+    def __init__(self, name: str, known: Iterable[str], nearest: str | None) -> None:
+        guess = f": did you mean {nearest!r}?" if nearest else ""
+        super().__init__(f"no data set is called {name!r}{guess} The project has {', '.join(sorted(known))}")
+
+
+class UnknownStrategyError(ResourceError):
+    def __init__(self, name: str, known: Iterable[str], nearest: str | None) -> None:
+        guess = f": did you mean {nearest!r}?" if nearest else ""
+        super().__init__(f"no strategy version is called {name!r}{guess} The project has {', '.join(sorted(known))}")
+
+
+class UnregisteredError(LedgerError):
+    def __init__(self, strategy: str) -> None:
+        super().__init__(f"{strategy} is not registered yet: `gauntlet nightly` registers it")
+
+
+class NotMeasuredError(LedgerError):
+    def __init__(self, strategy: str) -> None:
+        super().__init__(f"{strategy} has no backtest and no scorecard yet: `gauntlet nightly` makes them")
+
+
+class NoNextStageError(LedgerError):
+    def __init__(self, strategy: str, stage: str) -> None:
+        super().__init__(f"{strategy} is {stage}: only what is in lab or paper can be reviewed for the stage above")

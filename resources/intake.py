@@ -6,7 +6,7 @@ written before their receipt: rows without a receipt count for nothing, and the 
 takes their number, so a kill in between loses and doubles nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 from typing import NamedTuple
@@ -42,7 +42,9 @@ def receive(lake: Lake, dataset: Dataset, source: Source, *, first: date, last: 
         receipts.append({**receipt, "sequence": sequence})
         rows.append(
             delivery.rows.with_columns(
-                dataset=pl.lit(dataset.name), instrument=pl.lit(instrument.id), sequence=pl.lit(sequence, dtype=pl.Int64)
+                dataset=pl.lit(dataset.name),
+                instrument=pl.lit(instrument.id),
+                sequence=pl.lit(sequence, dtype=pl.Int64),
             )
         )
     new = tables.frame("receipts", receipts)
@@ -63,7 +65,8 @@ def raw_rows(lake: Lake, dataset: Dataset, instrument: str, *, first: date, end:
     receipts = lake.read("receipts", dataset=dataset.name, instrument=instrument)
     receipts = receipts.filter(pl.col("last_session") >= first, pl.col("first_session") < end)
     rows = lake.scan("raw_bars", dataset=dataset.name, instrument=instrument).filter(
-        pl.col("ts").is_null() | ((pl.col("ts") >= _midnight(first)) & (pl.col("ts") < _midnight(end + timedelta(days=1))))
+        pl.col("ts").is_null()
+        | ((pl.col("ts") >= _midnight(first)) & (pl.col("ts") < _midnight(end + timedelta(days=1))))
     )
     return (
         rows.collect()
@@ -72,10 +75,18 @@ def raw_rows(lake: Lake, dataset: Dataset, instrument: str, *, first: date, end:
     )
 
 
-def asked_for(receipts: pl.DataFrame, instruments: Iterable[str], session: date) -> bool:
-    """Has every instrument been asked for `session`?"""
-    covering = receipts.filter(pl.col("first_session") <= session, pl.col("last_session") >= session)
-    return set(instruments) <= set(covering["instrument"])
+def asked_until(receipts: pl.DataFrame, instruments: Iterable[str], sessions: Sequence[date]) -> date | None:
+    """The last of `sessions`, in order, up to which every instrument was asked for all; None before the first."""
+    asked = [
+        receipts.filter(pl.col("instrument") == instrument).select("first_session", "last_session").rows()
+        for instrument in instruments
+    ]
+    until = None
+    for session in sessions:
+        if not all(any(first <= session <= last for first, last in spans) for spans in asked):
+            break
+        until = session
+    return until
 
 
 def _receipt(dataset: Dataset, delivery: Delivery, *, first: date, last: date, at: datetime) -> dict[str, object]:

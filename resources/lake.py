@@ -57,6 +57,18 @@ class Lake(dg.ConfigurableResource):
 
         return DeltaTable.is_deltatable(str(self.path(name)))
 
+    def version(self, name: str) -> int:
+        """How often the table was written; -1 before its first write."""
+        from deltalake import DeltaTable
+
+        return DeltaTable(str(self.path(name))).version() if self.exists(name) else -1
+
+    def files(self, name: str) -> list[str]:
+        """The Parquet files of the table's current snapshot."""
+        from deltalake import DeltaTable
+
+        return DeltaTable(str(self.path(name))).file_uris() if self.exists(name) else []
+
     def scan(self, name: str, **where: Condition) -> pl.LazyFrame:
         """The rows of a table that meet every condition; no rows before its first write."""
         wanted = tables.table(name)
@@ -104,9 +116,7 @@ class Lake(dg.ConfigurableResource):
             return
         partition_by = list(tables.table(name).partition_by) or None
         _retried(
-            lambda: write_deltalake(
-                str(self.path(name)), checked.to_arrow(), mode="append", partition_by=partition_by
-            )
+            lambda: write_deltalake(str(self.path(name)), checked.to_arrow(), mode="append", partition_by=partition_by)
         )
 
 
@@ -134,9 +144,9 @@ def _expression(column: str, wanted: Condition) -> pl.Expr:
 
 def _predicate(column: str, wanted: Condition) -> str:
     if isinstance(wanted, Between):
-        return f"\"{column}\" >= {_literal(wanted.first)} AND \"{column}\" < {_literal(wanted.end)}"
+        return f'"{column}" >= {_literal(wanted.first)} AND "{column}" < {_literal(wanted.end)}'
     if isinstance(wanted, list):
-        return f"\"{column}\" IN ({', '.join(_literal(value) for value in wanted)})"
+        return f'"{column}" IN ({", ".join(_literal(value) for value in wanted)})'
     return f'"{column}" = {_literal(wanted)}'
 
 

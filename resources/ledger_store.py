@@ -9,13 +9,14 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import dagster as dg
 import obstore
 import rfc8785
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import LocalStore, ObjectStore
 from pydantic import ValidationError
 
-from quality.ledger import Draft, Entry, Head, append_to, read, verify
+from quality.ledger import Draft, Entry, Head, Verification, append_to, read, verify
 from resources.errors import BrokenLedgerError, UnreadableHeadError
 
 HEAD_FILE = "head.json"
@@ -93,3 +94,20 @@ def _sound(files: dict[int, bytes], published: Head | None) -> list[Entry]:
         first = verification.broken[0]
         raise BrokenLedgerError(first.entry, first.problem)
     return [read(files[n]) for n in sorted(files)]
+
+
+class Ledger(dg.ConfigurableResource):
+    """The ledger as Dagster hands it to assets: `root` holds the entries, `home` the published head."""
+
+    root: str
+    home: str
+
+    def store(self) -> LedgerStore:
+        return LedgerStore(Path(self.root))
+
+    def publish_head(self) -> Head | None:
+        return self.store().publish_head(Path(self.home))
+
+    def verify(self) -> Verification:
+        """Does the chain hold, and does it still contain the head published last?"""
+        return verify(self.store().files(), published_head(Path(self.home)))

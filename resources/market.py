@@ -9,8 +9,8 @@ from datetime import date, datetime
 
 import polars as pl
 
-from engine.backtest import History
 from engine.bars import COLUMNS, forward_adjusted, timeframe_us
+from engine.history import History
 from quality import sla
 from quality.datasets import Dataset, Instrument
 from resources.calendars import Calendar, open_calendar
@@ -21,7 +21,12 @@ from resources.sources.protocol import Source
 
 def calendar_of(project: Project, dataset: Dataset) -> Calendar:
     """The data set's calendar with the project's dated corrections."""
-    return open_calendar(dataset.calendar).without(project.closed_sessions(dataset))
+    return open_calendar(dataset.calendar).without(closed_sessions(project, dataset))
+
+
+def closed_sessions(project: Project, dataset: Dataset) -> list[date]:
+    """Sessions the calendar has and the venue had not, as `policies/calendars.yaml` says."""
+    return [correction.session for correction in project.corrections.get(dataset.calendar, ())]
 
 
 def sessions_until(dataset: Dataset, calendar: Calendar, source: Source, *, at: datetime) -> list[date]:
@@ -45,6 +50,7 @@ def history(
     actions = lake.read("corporate_actions", dataset=dataset.name).drop("dataset")
     record = lake.scan("sla_record", dataset=dataset.name).filter(pl.col("session") <= last).collect()
     timeframes = [name for name in dataset.timeframes if timeframe_us(name) >= timeframe_us(timeframe)]
+    features = tuple(dataset.features) if timeframe == dataset.timeframe else ()
     raw: dict[str, pl.DataFrame] = {}
     frames: dict[str, dict[str, pl.DataFrame]] = {}
     for instrument in instruments:
@@ -54,13 +60,13 @@ def history(
         }
         raw[instrument] = bars[timeframe]
         frames[instrument] = bar_frames(bars, actions.filter(pl.col("instrument") == instrument))
-        if timeframe == dataset.timeframe and dataset.features:
-            features = lake.read("features", dataset=dataset.name, instrument=instrument)
+        if features:
+            values = lake.read("features", dataset=dataset.name, instrument=instrument).select("ts", *features)
             frames[instrument][timeframe] = frames[instrument][timeframe].join(
-                features.select("ts", *dataset.features), on="ts", how="left", maintain_order="left"
+                values, on="ts", how="left", maintain_order="left"
             )
     sessions = calendar.sessions(dataset.start, last)
-    return History(sessions, raw, frames, actions, sla.embargo(record))
+    return History(sessions, raw, frames, actions, sla.embargo(record), features)
 
 
 def bar_frames(bars: Mapping[str, pl.DataFrame], actions: pl.DataFrame) -> dict[str, pl.DataFrame]:

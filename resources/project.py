@@ -6,11 +6,11 @@
    whoever has a Project has one that is whole.
 
 A strategy is two files of one name. Its Python runs here once, straight from the text that is
-hashed: compiled files are never read or written, as they could be of another text.
+hashed: compiled files are neither read nor written, as they could be of another text.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from traceback import walk_tb
 from types import ModuleType
@@ -31,13 +31,15 @@ from quality.strategies import StrategyConfiguration
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_SUFFIXES = {"datasets": (".yaml",), "strategies": (".yaml", ".py"), "policies": (".yaml",)}
+
 
 class StrategyDefinition(NamedTuple):
     """One strategy version: what its two files say, and the identity of each."""
 
     configuration: StrategyConfiguration
     signal: type[Strategy]
-    source: str  # of the signal
+    source: str  # the text of the signal
     code_hash: str
     configuration_hash: str
 
@@ -51,7 +53,7 @@ class Project(NamedTuple):
     promotion: PromotionPolicy
 
 
-class _Read(NamedTuple, Generic[Model]):
+class _File(NamedTuple, Generic[Model]):
     document: Document
     model: Model
 
@@ -61,34 +63,182 @@ class _Signal(NamedTuple):
     source: str
 
 
-class _Policies(NamedTuple):
-    sla: _Read[SlaPolicy] | None
-    costs: _Read[CostsPolicy] | None
-    calendars: _Read[CalendarsPolicy] | None
-    promotion: _Read[PromotionPolicy] | None
-
-
 def load(root: Path) -> Project:
     """Read the project under `root`.
 
     Raises:
         ConfigurationError: with every problem of every file, by file and line.
     """
-    problems: list[Problem] = [problem for folder in ("datasets", "strategies", "policies") for problem in _folder(root, folder)]
-    policies = _Policies(
-        _policy(root, "sla", SlaPolicy, problems),
-        _policy(root, "costs", CostsPolicy, problems),
-        _policy(root, "calendars", CalendarsPolicy, problems),
-        _policy(root, "promotion", PromotionPolicy, problems),
-    )
+    problems = [*_misplaced(root)]
+    sla = _policy(root, "sla", SlaPolicy, problems)
+    costs = _policy(root, "costs", CostsPolicy, problems)
+    calendars = _policy(root, "calendars", CalendarsPolicy, problems)
+    promotion = _policy(root, "promotion", PromotionPolicy, problems)
     datasets = {path.stem: _yaml(root, path, Dataset, problems) for path in _files(root, "datasets", ".yaml")}
     configurations = {
         path.stem: _yaml(root, path, StrategyConfiguration, problems) for path in _files(root, "strategies", ".yaml")
     }
     signals = {path.stem: _python(root, path, problems) for path in _files(root, "strategies", ".py")}
-    problems += _policy_problems(policies)
-    problems += _dataset_problems(datasets, policies)
-    problems += _strategy_problems(configurations, signals, datasets, policies)
-    if problems or None in policies:
+
+    years = promotion.model.periods_per_year if promotion else None
+    if calendars and years is not None:
+        problems += calendars.document.problems(references.of_calendars(calendars.model, calendars=years))
+    for name, dataset in datasets.items():
+        problems += _dataset_problems(name, dataset, sla=sla, years=years)
+    known = {name: dataset.model if dataset else None for name, dataset in datasets.items()}
+    for name in sorted(configurations.keys() | signals.keys()):
+        problems += _twin_problems(name, configurations, signals)
+        problems += _strategy_problems(name, configurations.get(name), signals.get(name), datasets=known, costs=costs)
+
+    if problems or not (sla and costs and calendars and promotion):
         raise ConfigurationError(sorted(problems, key=lambda problem: (problem.file, problem.line or 0)))
-    return _project(datasets, configurations, signals, policies)
+    definitions = [
+        _definition(configuration.model, signal)
+        for name, configuration in configurations.items()
+        if configuration and (signal := signals[name])
+    ]
+    return Project(
+        datasets={name: dataset for name, dataset in known.items() if dataset},
+        strategies={definition.configuration.key: definition for definition in definitions},
+        sla=sla.model.sections,
+        costs=costs.model.sections,
+        corrections=calendars.model.corrections,
+        promotion=promotion.model,
+    )
+
+
+def _files(root: Path, folder: str, suffix: str) -> list[Path]:
+    return sorted((root / folder).glob(f"[!._]*{suffix}"))
+
+
+def _misplaced(root: Path) -> Iterator[Problem]:
+    for folder, suffixes in _SUFFIXES.items():
+        if not (root / folder).is_dir():
+            yield Problem(folder, None, "", "the folder is missing", "datasets, strategies and policies in the project")
+        for path in _files(root, folder, ".yml"):
+            yield Problem(f"{folder}/{path.name}", None, "", "the file is not read", f"the suffix {suffixes[0]}")
+
+
+def _text(root: Path, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes().count(b"\n", 0, error.start) + 1
+        problem = Problem(_name(root, path), line, "", "a byte that is not UTF-8", "a text file in UTF-8")
+    except OSError as error:
+        problem = Problem(_name(root, path), None, "", f"cannot be read ({error.strerror})", "a text file")
+    raise ConfigurationError([problem])
+
+
+def _name(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _yaml(root: Path, path: Path, model: type[Model], problems: list[Problem]) -> _File[Model] | None:
+    try:
+        document = compose(_text(root, path), file=_name(root, path))
+        return _File(document, read(document, model))
+    except ConfigurationError as error:
+        problems += error.problems
+        return None
+
+
+def _policy(root: Path, name: str, model: type[Model], problems: list[Problem]) -> _File[Model] | None:
+    path = root / "policies" / f"{name}.yaml"
+    if path.exists():
+        return _yaml(root, path, model, problems)
+    problems.append(
+        Problem(_name(root, path), None, "", "the file is missing", "a policy, as nothing is judged without")
+    )
+    return None
+
+
+def _python(root: Path, path: Path, problems: list[Problem]) -> _Signal | None:
+    try:
+        source = _text(root, path)
+        return _Signal(_strategy(_name(root, path), path, source), source)
+    except ConfigurationError as error:
+        problems += error.problems
+        return None
+
+
+def _strategy(file: str, path: Path, source: str) -> type[Strategy]:
+    """The one Strategy that the Python `source` of `path` defines."""
+    module = ModuleType(f"strategies.{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses look their annotations up there
+    try:
+        exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - a user's own code
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raises is reported with its place
+        found = f"{type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else error}"
+        raise ConfigurationError([Problem(file, _raised_at(error, path), "", found, "Python that runs")]) from None
+    defined = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Strategy) and value.__module__ == module.__name__
+    ]
+    if len(defined) != 1:
+        names = ", ".join(strategy.__name__ for strategy in defined) or "no Strategy"
+        expected = "one class that extends engine.strategy.Strategy"
+        raise ConfigurationError([Problem(file, None, "", f"the file defines {names}", expected)])
+    return defined[0]
+
+
+def _raised_at(error: BaseException, path: Path) -> int | None:
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return error.lineno
+    lines = [line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == str(path)]
+    return lines[-1] if lines else None
+
+
+def _misnamed(name: str, written: str) -> Iterator[Refusal]:
+    if written != name:
+        yield Refusal(("name",), f"{name!r}, as the file is called")
+
+
+def _dataset_problems(
+    name: str, dataset: _File[Dataset] | None, *, sla: _File[SlaPolicy] | None, years: Mapping[str, int] | None
+) -> list[Problem]:
+    if dataset is None:
+        return []
+    sections = sla.model.sections if sla else None
+    refusals = references.of_dataset(dataset.model, sla_sections=sections, calendars=years)
+    return dataset.document.problems([*_misnamed(name, dataset.model.name), *refusals])
+
+
+def _twin_problems(name: str, configurations: Mapping[str, object], signals: Mapping[str, object]) -> Iterator[Problem]:
+    for suffix, have, others in ((".yaml", configurations, signals), (".py", signals, configurations)):
+        if name not in have:
+            alone = nearest(name, have.keys() - others.keys())
+            found = f"the file is missing beside strategies/{name}{'.py' if suffix == '.yaml' else '.yaml'}"
+            expected = "two files of one name: .py says the signal, .yaml everything else"
+            yield Problem(f"strategies/{name}{suffix}", None, "", found, expected, alone and f"{alone}{suffix}")
+
+
+def _strategy_problems(
+    name: str,
+    configuration: _File[StrategyConfiguration] | None,
+    signal: _Signal | None,
+    *,
+    datasets: Mapping[str, Dataset | None],
+    costs: _File[CostsPolicy] | None,
+) -> list[Problem]:
+    if configuration is None:
+        return []
+    sections = costs.model.sections if costs else None
+    refusals = [
+        *_misnamed(name, configuration.model.name),
+        *references.of_strategy(configuration.model, datasets=datasets, costs=sections),
+        *(references.of_signal(configuration.model, signal.strategy) if signal else ()),
+    ]
+    return configuration.document.problems(refusals)
+
+
+def _definition(configuration: StrategyConfiguration, signal: _Signal) -> StrategyDefinition:
+    return StrategyDefinition(
+        configuration=configuration,
+        signal=signal.strategy,
+        source=signal.source,
+        code_hash=code_hash([signal.source]),
+        configuration_hash=document_hash(configuration.model_dump(mode="json", by_alias=True)),
+    )

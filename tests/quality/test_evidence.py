@@ -51,7 +51,14 @@ def test_numbers_are_written_as_the_standard_writes_them(bits, written):
 
 @pytest.mark.parametrize(
     ("value", "written"),
-    [(None, None), (math.nan, None), (math.inf, "inf"), (-math.inf, "-inf"), (np.float64(0.5), 0.5), (np.int64(3), 3.0)],
+    [
+        (None, None),
+        (math.nan, None),
+        (math.inf, "inf"),
+        (-math.inf, "-inf"),
+        (np.float64(0.5), 0.5),
+        (np.int64(3), 3.0),
+    ],
 )
 def test_what_json_cannot_say_is_said_in_words(value, written):
     assert encode(value) == written
@@ -128,7 +135,7 @@ def test_the_id_survives_writing_and_reading():
     assert Evidence.model_validate_json(before.canonical()).id == before.id
 
 
-@pytest.mark.parametrize("key", ["sma_cross", "sma_cross@1.0", "SMA@1.0.0", "sma@1.0.0\n", "sma@١.0.0", "@1.0.0"])
+@pytest.mark.parametrize("key", ["sma_cross", "sma_cross@1.0", "SMA@1.0.0", "sma@1.0.0\n", "sma@\u0661.0.0", "@1.0.0"])
 def test_a_strategy_is_named_with_its_version(key):
     with pytest.raises(ValidationError, match="strategy"):
         evidence_of(strategy=key)

@@ -1,0 +1,130 @@
+"""Research on the full span: certificate, trials and backtest, one partition per strategy version."""
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import polars as pl
+
+from assets import inputs, records, research
+from assets.partitions import STRATEGIES
+from quality import tables
+from quality.datasets import Dataset
+from resources.clock import now
+from resources.lake import Lake
+from resources.project import Project, StrategyDefinition
+
+if TYPE_CHECKING:
+    from engine.selection import Trial
+    from quality.lookahead import Certificate
+
+
+def backtests(project: Project) -> list[dg.AssetsDefinition]:
+    @dg.asset(
+        partitions_def=STRATEGIES,
+        deps=market_deps(project),
+        group_name="research",
+        kinds={"polars", "deltalake"},
+        description="The proof that a strategy version does not look ahead: each law, and what it was proved on.",
+    )
+    def certificates(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+        definition = definition_of(project, context.partition_key)
+        last = inputs.newest_session(lake, dataset_of(project, definition), context.run.tags)
+        proved = lake.read("certificates", strategy=context.partition_key)
+        cached = not proved.is_empty() and proved["code"][0] == research.identity_of(definition)
+        if not cached:
+            past = research.history_of(lake, project, definition, last=last)
+            proved = certificate_rows(research.certify(definition, past, research.plan_of(project, definition)))
+            lake.replace("certificates", proved, strategy=context.partition_key)
+        return dg.MaterializeResult(
+            metadata={
+                "certified": bool(proved["passed"].all()),
+                "bars_checked": int(proved["bars_checked"][0]),
+                "cached": cached,
+                **{row["law"]: row["detail"] for row in proved.iter_rows(named=True)},
+            }
+        )
+
+    @dg.asset(
+        partitions_def=STRATEGIES,
+        deps=[*market_deps(project), "certificates"],
+        group_name="research",
+        kinds={"numba", "deltalake"},
+        description="A strategy version over the full span with its file's parameters, and every trial of its grid.",
+    )
+    def backtest(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+        key, definition = context.partition_key, definition_of(project, context.partition_key)
+        last = inputs.newest_session(lake, dataset_of(project, definition), context.run.tags)
+        current = inputs.research(project, definition, lake, last=last)
+
+        past, plan = research.history_of(lake, project, definition, last=last), research.plan_of(project, definition)
+        result = research.backtest_of(definition, past, plan)
+        n_new = count_trials(lake, definition, research.trials_of(definition, past, plan))
+
+        records.write(lake, key, research.BACKTEST, result.simulation, result.grid, plan, result.returns)
+        inputs.record(lake, "backtest", {key: current}, run_id=context.run_id)
+        return dg.MaterializeResult(
+            metadata={
+                "from": str(past.sessions[0]),
+                "to": str(last),
+                "n_trades": len(result.simulation.trades),
+                "net_return": float(result.returns["equity"][-1] / plan.rules.cash - 1),
+                "new_trials": n_new,
+                "equity": records.sparkline(result.returns["equity"].to_list()),
+            }
+        )
+
+    return [certificates, backtest]
+
+
+def market_deps(project: Project) -> list[dg.AssetDep]:
+    """What research reads of every data set, all days of it."""
+    return [
+        dg.AssetDep([name, table], partition_mapping=dg.AllPartitionMapping())
+        for name, dataset in project.datasets.items()
+        for table in ("bars", "resampled_bars", "features")
+        if table != "resampled_bars" or dataset.resample
+    ]
+
+
+def definition_of(project: Project, key: str) -> StrategyDefinition:
+    """The strategy version that a partition names; Failure when the project has none."""
+    if key not in project.strategies:
+        known = ", ".join(project.strategies)
+        raise dg.Failure(f"no strategy is called {key}; the project has {known}", allow_retries=False)
+    return project.strategies[key]
+
+
+def dataset_of(project: Project, definition: StrategyDefinition) -> Dataset:
+    return project.datasets[definition.configuration.dataset]
+
+
+def certificate_rows(proved: "Certificate") -> pl.DataFrame:
+    rows = [
+        {**law.model_dump(), "strategy": proved.strategy, "bars_checked": proved.bars_checked, "code": proved.code}
+        for law in proved.laws
+    ]
+    return tables.frame("certificates", rows)
+
+
+def count_trials(lake: Lake, definition: StrategyDefinition, looked_at: "Iterable[Trial]") -> int:
+    """Keep those of `looked_at` that were never counted; a trial is a family, a code and a parameter set."""
+    family = research.family_of(lake, definition)
+    known = lake.read("trials", family=family, code=definition.code_hash)["parameters"].to_list()
+    at = now()
+    rows = [
+        {
+            "family": family,
+            "code": definition.code_hash,
+            "parameters": trial.identity,
+            "params": json.dumps(trial.params),
+            "strategy": definition.configuration.key,
+            "sharpe": trial.sharpe,
+            "first_seen": at,
+        }
+        for trial in looked_at
+        if trial.identity not in known
+    ]
+    lake.append("trials", tables.frame("trials", rows).with_columns(pl.col("sharpe").fill_nan(None)))
+    return len(rows)

@@ -1,0 +1,288 @@
+"""What research computes for one strategy version or control, from its definition and its history.
+
+`history_of` reads, `plan_of` says what a run needs, `certify`, `backtest_of`, `trials_of` and
+`walk_of` compute, `measure` gathers every metric. The assets of strategies and the controls call
+the same functions, so a control meets exactly the gate that a strategy meets.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import dagster as dg
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from engine.history import History
+from engine.strategy import decide, warm_up_bars
+from engine.walk_forward import Window, windows
+from quality.evidence import Measurement, measured
+from quality.hashes import document_hash
+from quality.lookahead import PREFIX_BARS, Certificate, certificate, next_bar_law, prefix_law
+from resources.lake import Lake
+from resources.market import calendar_of, history
+from resources.project import Project, StrategyDefinition
+
+if TYPE_CHECKING:
+    from engine.backtest import Grid, Plan
+    from engine.selection import Trial, Walked
+    from engine.simulator import Simulation
+
+BACKTEST = "backtest"
+Floats = NDArray[np.float64]
+
+
+class Backtest(NamedTuple):
+    """The full-span run with the file's parameters."""
+
+    simulation: "Simulation"
+    grid: "Grid"
+    returns: pl.DataFrame
+
+
+class WindowSessions(NamedTuple):
+    name: str  # w001, w002, …
+    in_sample: Sequence[date]
+    out_of_sample: Sequence[date]
+
+
+def history_of(lake: Lake, project: Project, definition: StrategyDefinition, *, last: date) -> History:
+    configuration = definition.configuration
+    dataset = project.datasets[configuration.dataset]
+    return history(
+        lake,
+        dataset,
+        calendar_of(project, dataset),
+        instruments=[instrument.id for instrument in configuration.chosen_instruments(dataset)],
+        timeframe=configuration.timeframe,
+        last=last,
+    )
+
+
+def plan_of(project: Project, definition: StrategyDefinition) -> "Plan":
+    """What the YAML files say, as the engine wants it."""
+    from engine.backtest import Plan, Stop
+    from engine.costs import FeePeriod, FeeTier
+    from engine.simulator import Instrument, Rules, Size, Target
+
+    configuration = definition.configuration
+    costs = project.costs[configuration.costs]
+    exits = configuration.exits
+    size = configuration.size
+    fees = tuple(
+        FeePeriod(_midnight_us(period.from_), tuple(FeeTier(**tier.model_dump()) for tier in period.tiers))
+        for period in costs.fees
+    )
+    instruments = tuple(
+        Instrument(one.id, one.tick, one.lot, one.min_notional, costs.half_spread_bps[one.tier], one.shortable)
+        for one in configuration.chosen_instruments(project.datasets[configuration.dataset])
+    )
+    rules = Rules(
+        cash=configuration.account.cash,
+        size=Size(size.model, size.amount, getattr(size, "cap", 1.0)),
+        fees=fees,
+        borrow_bps_per_day=costs.borrow_bps_per_day,
+        stop=exits.stop is not None,
+        targets=tuple(Target(*rung) for rung in exits.ladder),
+        break_even_after_first=exits.break_even_after_first,
+        limit_fill=costs.limit_fill,
+    )
+    stop = None if exits.stop is None else Stop(**exits.stop.model_dump())
+    return Plan(configuration.timeframe, instruments, rules, stop)
+
+
+def parameter_sets(definition: StrategyDefinition) -> dict[str, Mapping[str, Any]]:
+    """Every set of the grid, and the file's own values, by parameter hash in order of hash."""
+    sets = [*definition.configuration.grid(), definition.configuration.parameters()]
+    return dict(sorted((document_hash(params), params) for params in sets))
+
+
+def identity_of(definition: StrategyDefinition) -> str:
+    """What a certificate is proved for: code, configuration and engine."""
+    from resources.settings import engine_hash
+
+    return document_hash([definition.code_hash, definition.configuration_hash, engine_hash()])
+
+
+def certify(definition: StrategyDefinition, past: History, plan: "Plan") -> Certificate:
+    """Prove every law on every instrument."""
+    from engine import backtest
+
+    strategy = definition.signal(**definition.configuration.parameters())
+    on = backtest.grid(past, plan)
+    decided = backtest.decisions(strategy, past, plan, on)
+    signals = {
+        name: values for name, values in decided._asdict().items() if name not in ("stop_distances", "embargoed")
+    }
+
+    def simulate(changed: Mapping[str, Any]) -> dict[str, Any]:
+        result = backtest.run(on, decided._replace(**changed), plan)
+        return {"equity": result.equity, "cash": result.cash, "gross_exposure": result.gross_exposure}
+
+    next_bar = next_bar_law(simulate, signals)
+    needed = warm_up_bars(strategy, plan.timeframe, features=dict.fromkeys(past.features, 0))
+    laws, checked = {}, 0
+    for instrument, frames in past.frames.items():
+        prefix = prefix_law(
+            lambda cut: decide(strategy, cut, plan.timeframe), frames, timeframe=plan.timeframe, history=needed
+        )
+        laws[instrument] = [prefix, next_bar]
+        checked += min(PREFIX_BARS, frames[plan.timeframe].height)
+    return certificate(definition.configuration.key, laws, bars_checked=checked, code=identity_of(definition))
+
+
+def backtest_of(definition: StrategyDefinition, past: History, plan: "Plan") -> Backtest:
+    from engine import backtest
+
+    strategy = definition.signal(**definition.configuration.parameters())
+    on = backtest.grid(past, plan)
+    simulation = backtest.run(on, backtest.decisions(strategy, past, plan, on), plan)
+    returns = backtest.session_returns(simulation, on.sessions, of=past.sessions, cash=plan.rules.cash)
+    return Backtest(simulation, on, returns)
+
+
+def trades_of(result: Backtest, plan: "Plan") -> pl.DataFrame:
+    """Its closed round trips."""
+    from engine.simulator import trades_frame
+
+    return trades_frame(result.simulation, result.grid.bars, plan.instruments)
+
+
+def trials_of(definition: StrategyDefinition, past: History, plan: "Plan") -> "list[Trial]":
+    """Every parameter set over the full span."""
+    from engine.selection import trials
+
+    return trials(definition.signal, parameter_sets(definition), past, plan, of=past.sessions)
+
+
+def windows_of(definition: StrategyDefinition, sessions: Sequence[date]) -> list[WindowSessions]:
+    """The complete walk-forward windows within `sessions`, counted from the first."""
+    wanted = definition.configuration.walk_forward
+    found = windows(
+        len(sessions),
+        in_sample=wanted.in_sample,
+        out_of_sample=wanted.out_of_sample,
+        purge=wanted.purge,
+        anchored=wanted.anchored,
+    )
+    return [_named(n, window, sessions) for n, window in enumerate(found, start=1)]
+
+
+def window_called(name: str, project: Project, definition: StrategyDefinition, last: date) -> WindowSessions:
+    """The window `name` of the sessions up to `last`; Failure when it is not complete by then."""
+    dataset = project.datasets[definition.configuration.dataset]
+    sessions = calendar_of(project, dataset).sessions(dataset.start, last)
+    complete = {window.name: window for window in windows_of(definition, sessions)}
+    if name not in complete:
+        newest = max(complete, default="none")
+        msg = f"window {name} of {definition.configuration.key} is not complete on {last}; the newest that is: {newest}"
+        raise dg.Failure(msg, allow_retries=False)
+    return complete[name]
+
+
+def walk_of(definition: StrategyDefinition, past: History, plan: "Plan", window: WindowSessions) -> "Walked":
+    from engine.selection import walk
+
+    return walk(
+        definition.signal,
+        parameter_sets(definition),
+        past,
+        plan,
+        in_sample=window.in_sample,
+        out_of_sample=window.out_of_sample,
+    )
+
+
+def window_row(key: str, window: WindowSessions, walked: "Walked", *, n_sets: int) -> dict[str, Any]:
+    """A row of the table `windows`."""
+    from engine.statistics import sharpe_ratio
+
+    returns = walked.returns["return"].to_numpy()
+    return {
+        "strategy": key,
+        "window": window.name,
+        "in_sample_first": window.in_sample[0],
+        "in_sample_last": window.in_sample[-1],
+        "oos_first": window.out_of_sample[0],
+        "oos_last": window.out_of_sample[-1],
+        "n_sets": n_sets,
+        "params": json.dumps(walked.chosen.params),
+        "in_sample_sharpe": walked.chosen.sharpe,
+        "oos_sharpe": sharpe_ratio(returns),
+        "oos_net_return": float((1 + walked.returns["return"]).product() - 1),
+        "oos_trades": len(walked.simulation.trades),
+    }
+
+
+def measure(
+    lake: Lake,
+    project: Project,
+    definition: StrategyDefinition,
+    *,
+    last: date,
+    returns: Floats,
+    trades: pl.DataFrame,
+    windows: pl.DataFrame,
+    oos_returns: Floats,
+    trial_sharpes: Sequence[float],
+    certified: bool,
+) -> dict[str, Measurement]:
+    """Every metric that is measured today, by the names of `quality.evidence.METRICS`."""
+    from engine.scorecard import backtest_metrics, overfitting_metrics, walk_forward_metrics
+
+    dataset = project.datasets[definition.configuration.dataset]
+    per_year = project.promotion.periods_per_year[dataset.calendar]
+    instruments = [instrument.id for instrument in definition.configuration.chosen_instruments(dataset)]
+    return {
+        **measured(_data_metrics(lake, dataset.name, instruments, last=last), table="sla_record"),
+        **measured({"look_ahead_certificate": float(certified)}, table="certificates"),
+        **measured(
+            backtest_metrics(returns, trades, periods_per_year=per_year),
+            table="trades",
+            reasons=dict.fromkeys(("sharpe", "profit_factor", "profit_concentration", "ambiguous_share"), "no trades"),
+        ),
+        **measured(
+            walk_forward_metrics(windows, oos_returns, periods_per_year=per_year),
+            table="windows",
+            reasons=_why_not_walked(windows),
+        ),
+        **measured(overfitting_metrics(returns, trial_sharpes), table="trials"),
+    }
+
+
+def _why_not_walked(windows: pl.DataFrame) -> dict[str, str]:
+    if windows.is_empty():
+        names = ("oos_sharpe", "oos_sharpe_lower", "oos_net_return", "degradation", "oos_windows_positive")
+        return dict.fromkeys(names, "no walk-forward window is complete")
+    return {"degradation": "the windows' mean in-sample Sharpe ratio is not positive"}
+
+
+def _data_metrics(lake: Lake, dataset: str, instruments: Sequence[str], *, last: date) -> dict[str, float]:
+    """Completeness and quarantine over exactly the sessions and instruments that were used."""
+    mine, until = pl.col("instrument").is_in(list(instruments)), pl.col("session") <= last
+    record = lake.scan("sla_record", dataset=dataset).filter(mine, until).collect()
+    refused = lake.scan("quarantine", dataset=dataset).filter(mine, until).select(pl.len()).collect().item()
+    accepted = lake.scan("bars", dataset=dataset).filter(mine, until).select(pl.len()).collect().item()
+    completeness = record.filter(pl.col("rule") == "completeness")["value"].min()
+    return {
+        "completeness_min": float("nan") if completeness is None else float(completeness),  # type: ignore[arg-type]
+        "sla_breaches": float(record.filter(~pl.col("passed")).height),
+        "quarantined_share": refused / (refused + accepted) if refused + accepted else float("nan"),
+    }
+
+
+def _named(n: int, window: Window, sessions: Sequence[date]) -> WindowSessions:
+    inside, outside = window.in_sample, window.out_of_sample
+    return WindowSessions(f"w{n:03d}", sessions[inside.start : inside.stop], sessions[outside.start : outside.stop])
+
+
+def family_of(lake: Lake, definition: StrategyDefinition) -> str:
+    """The family its trials count for: that in which the same code was first seen, else its own."""
+    first = lake.read("trials", code=definition.code_hash).sort("first_seen")
+    return definition.configuration.trials_family if first.is_empty() else str(first["family"][0])
+
+
+def _midnight_us(day: date) -> int:
+    return int(datetime.combine(day, time(), tzinfo=UTC).timestamp() * 1_000_000)

@@ -1,0 +1,87 @@
+"""The scorecard: every metric of a strategy version, each with its definition and the table it came from."""
+
+import dagster as dg
+import numpy as np
+import polars as pl
+
+from assets import inputs, research
+from assets.backtest import definition_of
+from assets.partitions import STRATEGIES
+from quality import tables
+from quality.evidence import METRICS, Measurement, measured
+from resources.lake import Lake
+from resources.project import Project, StrategyDefinition
+
+
+def scorecards(project: Project) -> list[dg.AssetsDefinition]:
+    @dg.asset(
+        partitions_def=STRATEGIES,
+        deps=[
+            "backtest",
+            "certificates",
+            dg.AssetDep("walk_forward", partition_mapping=dg.MultiToSingleDimensionPartitionMapping("strategy")),
+        ],
+        group_name="research",
+        kinds={"deltalake"},
+        description="Every metric of a strategy version, by the names a policy may use.",
+    )
+    def scorecard(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+        key, definition = context.partition_key, definition_of(project, context.partition_key)
+        current = inputs.scorecard(project, definition, lake, family=research.family_of(lake, definition))
+        metrics = measure_from(lake, project, definition)
+        lake.replace("scorecards", scorecard_rows(key, metrics), strategy=key)
+        inputs.record(lake, "scorecard", {key: current}, run_id=context.run_id)
+        return dg.MaterializeResult(metadata={name: _shown(one) for name, one in metrics.items()})
+
+    return [scorecard]
+
+
+def measure_from(lake: Lake, project: Project, definition: StrategyDefinition) -> dict[str, Measurement]:
+    """Read what the backtest and the windows left in the lake, and measure it."""
+    key = definition.configuration.key
+    curve = lake.read("equity", strategy=key).sort("session")
+    backtest = curve.filter(pl.col("scope") == research.BACKTEST)
+    certified = lake.read("certificates", strategy=key)
+    return research.measure(
+        lake,
+        project,
+        definition,
+        last=backtest["session"][-1],
+        returns=backtest["return"].to_numpy(),
+        trades=lake.read("trades", strategy=key, scope=research.BACKTEST),
+        windows=lake.read("windows", strategy=key).sort("window"),
+        oos_returns=curve.filter(pl.col("scope") != research.BACKTEST)["return"].to_numpy(),
+        trial_sharpes=lake.read("trials", family=research.family_of(lake, definition))["sharpe"]
+        .fill_null(np.nan)
+        .to_list(),
+        certified=not certified.is_empty() and bool(certified["passed"].all()),
+    )
+
+
+def scorecard_rows(key: str, metrics: dict[str, Measurement]) -> pl.DataFrame:
+    """Rows of the table `scorecards`."""
+    rows = [
+        {
+            "strategy": key,
+            "metric": name,
+            "value": None if one.value is None else float(one.value),
+            "reason": one.reason,
+            "definition": one.definition,
+            "source": one.table,
+        }
+        for name, one in metrics.items()
+    ]
+    return tables.frame("scorecards", rows)
+
+
+def metrics_from(rows: pl.DataFrame) -> dict[str, Measurement]:
+    """The measurements that `scorecard_rows` wrote."""
+    found: dict[str, Measurement] = {}
+    for row in rows.sort("metric").iter_rows(named=True):
+        reasons = {row["metric"]: row["reason"]} if row["reason"] else {}
+        found |= measured({row["metric"]: row["value"]}, table=row["source"], reasons=reasons)
+    return {name: found[name] for name in METRICS if name in found}
+
+
+def _shown(one: Measurement) -> float | str:
+    return one.reason or "" if one.value is None else one.value

@@ -1,0 +1,54 @@
+"""Walk-forward: chosen in-sample, judged out-of-sample; one partition per strategy version and window."""
+
+import dagster as dg
+
+from assets import inputs, records, research
+from assets.backtest import dataset_of, definition_of, market_deps
+from assets.partitions import STRATEGY_WINDOWS
+from quality import tables
+from resources.lake import Lake
+from resources.project import Project
+
+
+def walk_forwards(project: Project) -> list[dg.AssetsDefinition]:
+    @dg.multi_asset(
+        name="walk_window",  # a step may not be called as the job is
+        specs=[
+            dg.AssetSpec(
+                "walk_forward",
+                deps=market_deps(project),
+                group_name="research",
+                kinds={"numba", "deltalake"},
+                description="One window: the parameter set that was best in-sample, and how it did out-of-sample.",
+            )
+        ],
+        partitions_def=STRATEGY_WINDOWS,
+    )
+    def walk_forward(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+        cell = context.partition_key.keys_by_dimension  # type: ignore[attr-defined]  # of a multi-partition run
+        key, name = cell["strategy"], cell["window"]
+        definition = definition_of(project, key)
+        newest = inputs.newest_session(lake, dataset_of(project, definition), context.run.tags)
+        window = research.window_called(name, project, definition, newest)
+        current = inputs.research(project, definition, lake, last=window.out_of_sample[-1])
+
+        past = research.history_of(lake, project, definition, last=window.out_of_sample[-1])
+        plan = research.plan_of(project, definition)
+        walked = research.walk_of(definition, past, plan, window)
+        row = research.window_row(key, window, walked, n_sets=len(research.parameter_sets(definition)))
+
+        records.write(lake, key, name, walked.simulation, walked.bars, plan, walked.returns)
+        lake.replace("windows", tables.frame("windows", [row]), strategy=key, window=name)
+        inputs.record(lake, "walk_forward", {f"{key}|{name}": current}, run_id=context.run_id)
+        return dg.MaterializeResult(
+            metadata={
+                "in_sample": f"{window.in_sample[0]} to {window.in_sample[-1]}",
+                "out_of_sample": f"{window.out_of_sample[0]} to {window.out_of_sample[-1]}",
+                "chosen": row["params"],
+                "n_sets": row["n_sets"],
+                "oos_net_return": row["oos_net_return"],
+                "equity": records.sparkline(walked.returns["equity"].to_list()),
+            }
+        )
+
+    return [walk_forward]

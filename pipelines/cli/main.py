@@ -1,0 +1,41 @@
+"""`gauntlet`: everything the factory does, from a terminal. Exit 0 done, 1 refused or broken, 2 used wrongly."""
+
+import sys
+
+import typer
+
+from pipelines.cli import night, promotion
+
+app = typer.Typer(
+    help="A research-to-live factory for systematic trading strategies.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("nightly")(night.nightly)
+app.command("stages")(promotion.stages)
+app.command("review")(promotion.review)
+app.add_typer(promotion.ledger, name="ledger")
+
+
+def main() -> None:
+    """Run the command line; what a user can cause ends in a sentence, never in a traceback."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: nothing is lost, the same command goes on from here\n")
+        sys.exit(130)
+    except Exception as error:
+        if not _is_refusal(error):
+            raise
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Is it a sentence of ours? The trees are imported only now, because help must be quick."""
+    from engine.errors import EngineError
+    from quality.errors import QualityError
+    from resources.errors import ResourceError
+
+    return isinstance(error, EngineError | QualityError | ResourceError)

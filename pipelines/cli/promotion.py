@@ -1,0 +1,144 @@
+"""`gauntlet stages`, `review`, `ledger show`, `ledger verify`: where strategies stand, and why."""
+
+import json
+from typing import Annotated, Any, Literal
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+ledger = typer.Typer(help="The append-only record of every decision.", no_args_is_help=True)
+
+
+def stages(*, as_json: AsJson = False) -> None:
+    """Where every strategy version stands."""
+    from quality.ledger import stages as fold
+
+    workplace = _workplace()
+    days = workplace.project.promotion.evidence_expires_days
+    standings = fold(workplace.ledger.store().entries(), expires_days=days)
+    if as_json:
+        _print_json([standing.model_dump(mode="json") for standing in standings.values()])
+        return
+    rows = [
+        (
+            one.strategy,
+            one.stage,
+            f"{one.since:%Y-%m-%d %H:%M}Z",
+            f"{one.expires:%Y-%m-%d %H:%M}Z" if one.expires else "-",
+        )
+        for one in standings.values()
+    ]
+    _print_table(
+        ("strategy", "stage", "since", "evidence expires"),
+        rows,
+        empty="no strategy is registered yet: run `gauntlet nightly`",
+    )
+
+
+def review(
+    strategy: Annotated[str, typer.Argument(help="name@version")],
+    to: Annotated[str | None, typer.Option(help="paper or live; the next stage by default.")] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """May this strategy version move up? Every rule, passed or failed. Exit 1 when refused."""
+    from rich.console import Console
+
+    from assets.promotion import next_stage, review as decide
+    from pipelines.cli.report import verdicts_table
+    from resources import lock
+    from resources.clock import now
+
+    workplace = _workplace()
+    definition = _definition(workplace, strategy)
+    with lock.held(workplace.settings.lock, purpose="gauntlet review", wait=False):
+        target = _target(to) or next_stage(workplace.project, workplace.ledger.store(), strategy)
+        made = decide(workplace.project, definition, workplace.lake, workplace.ledger.store(), to=target, at=now())
+        workplace.ledger.publish_head()
+    if as_json:
+        _print_json(made.decision.document())
+    else:
+        console = Console(highlight=False)
+        outcome = "approved" if made.decision.approved else "refused"
+        console.print(f"{strategy} {made.decision.from_} to {made.decision.to}: {outcome}")
+        console.print(verdicts_table(made.decision.verdicts))
+        console.print(f"decision {made.decision.id}\nevidence {made.decision.evidence}", soft_wrap=True)
+    raise typer.Exit(0 if made.decision.approved else 1)
+
+
+@ledger.command("show")
+def show(*, as_json: AsJson = False) -> None:
+    """Every entry, oldest first."""
+    entries = _workplace().ledger.store().entries()
+    if as_json:
+        _print_json([entry.model_dump(mode="json") for entry in entries])
+        return
+    rows = [
+        (str(one.n), f"{one.at:%Y-%m-%d %H:%M:%S}Z", one.kind, one.strategy or "", _gist(one.kind, dict(one.body)))
+        for one in entries
+    ]
+    _print_table(("n", "at", "kind", "strategy", "what"), rows, empty="the ledger is empty: run `gauntlet nightly`")
+
+
+@ledger.command("verify")
+def verify(*, as_json: AsJson = False) -> None:
+    """Does the chain hold? Names the first entry that breaks. Exit 1 when one does."""
+    found = _workplace().ledger.verify()
+    if as_json:
+        _print_json(found.model_dump(mode="json"))
+    elif found.ok:
+        typer.echo(f"{found.entries} entries, the chain holds; head {found.head or 'none'}")
+    else:
+        for broken in found.broken:
+            typer.echo(f"entry {broken.entry}: {broken.problem}")
+    raise typer.Exit(0 if found.ok else 1)
+
+
+def _workplace() -> Any:
+    from pipelines.workplace import open_workplace
+
+    return open_workplace()
+
+
+def _definition(workplace: Any, strategy: str) -> Any:
+    from quality.documents import nearest
+    from resources.errors import UnknownStrategyError
+
+    known = workplace.project.strategies
+    if strategy not in known:
+        raise UnknownStrategyError(strategy, known, nearest(strategy, known))
+    return known[strategy]
+
+
+def _target(to: str | None) -> Literal["paper", "live"] | None:
+    if to in (None, "paper", "live"):
+        return to  # type: ignore[return-value]
+    raise typer.BadParameter(f"{to!r} is no stage to review for: paper or live", param_hint="--to")
+
+
+def _gist(kind: str, body: dict[str, Any]) -> str:
+    if kind == "decision":
+        failed = [one["metric"] for one in body["verdicts"] if not one["passed"]]
+        outcome = "approved" if body["approved"] else f"refused by {', '.join(failed)}"
+        return f"{body['from']} to {body['to']}: {outcome}"
+    if kind == "registered":
+        return f"code {body['code'][7:19]}, configuration {body['configuration'][7:19]}"
+    return str(body.get("to") or body.get("reason") or "")
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2))
+
+
+def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]], *, empty: str) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    if not rows:
+        typer.echo(empty)
+        return
+    table = Table(*header, box=box.SIMPLE, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False).print(table)

@@ -1,0 +1,105 @@
+"""The report of a night: SLA verdicts, figures, decisions with every rule, where to look next."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.run_night import Done
+from pipelines.workplace import Workplace
+from quality.promotion import Decision, Verdict
+
+_PERCENT = {"net_return", "oos_net_return", "max_drawdown", "oos_windows_positive", "degradation"}
+_FIGURES = ("net_return", "sharpe", "max_drawdown", "n_trades", "oos_net_return", "oos_sharpe", "deflated_sharpe")
+
+
+def show(console: Console, workplace: Workplace, result: Mapping[str, Any], done: Done) -> None:
+    if not result["new"]:
+        console.print(f"\nNothing was new as of {result['as_of']}: everything below was computed before.")
+    for dataset in result["datasets"]:
+        console.print(_dataset(dataset))
+    if result["strategies"]:
+        console.print(_strategies(result["strategies"]))
+    for strategy in result["strategies"]:
+        _decision(console, strategy)
+    refused, of = result["controls"]["refused"], result["controls"]["of"]
+    console.print(f"\nNegative controls: {refused} of {of} refused, as all must be.")
+    for failure in done.failed:
+        console.print(f"[red]failed[/red] {failure.work}: {failure.reason}")
+    console.print(
+        f"\n{len(result['run_ids'])} runs in {result['seconds']:.0f} s. Look next: [bold]make ui[/bold] for assets, checks and "
+        f"equity curves; [bold]gauntlet stages[/bold], [bold]gauntlet ledger show[/bold]; "
+        f"SQL in {workplace.settings.warehouse}",
+        soft_wrap=True,
+    )
+
+
+def verdicts_table(verdicts: tuple[Verdict, ...]) -> Table:
+    """Every rule of a decision, passed or failed."""
+    table = Table("", "rule", "seen", "limit", "why", box=box.SIMPLE, pad_edge=False)
+    for verdict in verdicts:
+        mark = "[green]passed[/green]" if verdict.passed else "[red]failed[/red]"
+        limit = f"{verdict.bound.replace('_', ' ')} {verdict.limit:g}"
+        seen = "not measured" if verdict.value is None else figure(verdict.value)
+        table.add_row(mark, verdict.metric, seen, limit, verdict.why)
+    return table
+
+
+def figure(value: float | str | None) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else f"{value:.4g}"
+
+
+def _dataset(dataset: Mapping[str, Any]) -> Table:
+    state = "[red]blocked[/red]" if dataset["blocked"] else "open"
+    title = (
+        f"\n{dataset['name']} as of {dataset['as_of']}: {state}. {dataset['sessions']:,} sessions, "
+        f"{dataset['rows_accepted']:,} of {dataset['rows_received']:,} rows accepted, "
+        f"{dataset['rows_quarantined']:,} quarantined, {dataset['new_rows']:,} new"
+    )
+    table = Table(
+        "instrument",
+        "lowest completeness",
+        "sessions below SLA",
+        "verdict",
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE,
+    )
+    for one in dataset["instruments"]:
+        verdict = "[red]embargoed[/red]" if one["embargoed"] else "[green]passed[/green]"
+        lowest = "-" if one["completeness_min"] is None else f"{one['completeness_min']:.2%}"
+        table.add_row(one["id"], lowest, f"{one['sessions_below_sla']:,}", verdict)
+    return table
+
+
+def _strategies(strategies: list[Mapping[str, Any]]) -> Table:
+    table = Table("strategy", "stage", *(name.replace("_", " ") for name in _FIGURES), title_justify="left", box=box.SIMPLE,
+                  title="\nBacktest and walk-forward, after costs")  # fmt: skip
+    for one in strategies:
+        values = {**one["backtest"], **one["walk_forward"]}
+        shown = [_percent(values[name]) if name in _PERCENT else figure(values[name]) for name in _FIGURES]
+        table.add_row(one["strategy"], one["stage"], *shown)
+    return table
+
+
+def _decision(console: Console, strategy: Mapping[str, Any]) -> None:
+    if strategy["decision"] is None:
+        console.print(f"\n{strategy['strategy']}: not reviewed yet")
+        return
+    decision = Decision.model_validate(strategy["decision"])
+    failed = sum(not verdict.passed for verdict in decision.verdicts)
+    outcome = (
+        "[green]approved[/green]"
+        if decision.approved
+        else f"[red]refused[/red], {failed} of {len(decision.verdicts)} rules failed"
+    )
+    console.print(f"\n{decision.strategy} {decision.from_} to {decision.to}: {outcome}")
+    console.print(verdicts_table(decision.verdicts))
+
+
+def _percent(value: float | str | None) -> str:
+    return f"{value:.2%}" if isinstance(value, float) else figure(value)

@@ -1,0 +1,40 @@
+"""The jobs of a night, in their order. One job per partitions definition, as Dagster wants it."""
+
+from collections.abc import Iterable
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from assets.partitions import STRATEGIES, STRATEGY_WINDOWS
+
+Job = UnresolvedAssetJobDefinition
+MARKET = "market_"
+RESEARCH, WALK_FORWARD, SCORECARDS = "research", "walk_forward", "scorecards"
+CONTROLS, REVIEWS, MAINTENANCE = "controls", "review_promotions", "maintenance"
+_SELECTED = {
+    RESEARCH: (["certificates", "backtest"], STRATEGIES, "Prove, backtest and count the trials of a strategy version."),
+    WALK_FORWARD: (["walk_forward"], STRATEGY_WINDOWS, "Choose in-sample, judge out-of-sample."),
+    SCORECARDS: (["scorecard"], STRATEGIES, "Measure what the backtest and the windows left."),
+    CONTROLS: (["controls"], None, "Send the negative controls through the gate."),
+    REVIEWS: (["promotion_review"], STRATEGIES, "Decide whether a strategy version may move up a stage."),
+    MAINTENANCE: (["warehouse"], None, "Rebuild the warehouse and swap it in."),
+}
+
+
+def market_job(dataset: str) -> str:
+    return f"{MARKET}{dataset}"
+
+
+def jobs(datasets: Iterable[str]) -> dict[str, Job]:
+    """All jobs by name."""
+    market = {
+        market_job(name): dg.define_asset_job(
+            market_job(name), dg.AssetSelection.groups(name), description=f"Ingest, judge and derive {name}."
+        )
+        for name in datasets
+    }
+    rest = {
+        name: dg.define_asset_job(name, dg.AssetSelection.assets(*keys), partitions_def=partitions, description=about)
+        for name, (keys, partitions, about) in _SELECTED.items()
+    }
+    return {**market, **rest}

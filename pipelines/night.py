@@ -1,0 +1,214 @@
+"""The one planner: what is due, in the order of a night.
+
+A piece of work is due when the hash of what it would read differs from the hash it was last
+computed from (`assets/inputs.py`), and everything it reads is there:
+
+1. `market_<dataset>`: sessions that were never asked for; partitions whose receipts, rules or
+   features changed. A data set whose newest session blocked gets no features and no research.
+2. `research`, `walk_forward` for complete windows, `scorecards`, each once what it reads is done.
+3. `controls`, then `review_promotions` for whatever was measured anew or has expired.
+4. `maintenance`, when a table changed and nothing else is due.
+
+Terminal, schedule and sensors all call `due`, so they agree; when nothing changed it is empty.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from typing import NamedTuple
+
+from assets import controls, inputs, research
+from assets.partitions import AS_OF_TAG, partition_of
+from assets.promotion import NEXT_STAGE
+from pipelines import jobs
+from quality import ledger as chain
+from quality import sla
+from quality.datasets import Dataset
+from quality.hashes import document_hash
+from resources.clock import now
+from resources.intake import asked_until
+from resources.lake import Lake
+from resources.ledger_store import LedgerStore
+from resources.market import calendar_of, sessions_until
+from resources.project import Project, StrategyDefinition
+from resources.sources.registry import Sources
+
+AsOf = Mapping[str, date]
+"""The newest session to look at, by data set."""
+
+_RAW = ("raw_bars", "corporate_actions")
+
+
+class Work(NamedTuple):
+    """One run that is due."""
+
+    job: str
+    partitions: tuple[str, ...]  # a contiguous range, run as one; none for an unpartitioned job
+    inputs: str
+    as_of: date
+    leave_out: tuple[str, ...] = ()  # assets of the job that need not run
+
+    @property
+    def asks_source(self) -> bool:
+        return self.job.startswith(jobs.MARKET) and not self.leave_out
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {AS_OF_TAG: str(self.as_of), "gauntlet/inputs": self.inputs}
+
+    @property
+    def partition_tags(self) -> dict[str, str]:
+        if len(self.partitions) < 2:
+            return {}
+        return {
+            "dagster/asset_partition_range_start": self.partitions[0],
+            "dagster/asset_partition_range_end": self.partitions[-1],
+        }
+
+    def __str__(self) -> str:
+        span = (
+            f"{self.partitions[0]} to {self.partitions[-1]}" if len(self.partitions) > 1 else "".join(self.partitions)
+        )
+        return f"{self.job} {span}".strip()
+
+
+def as_of_now(
+    project: Project, sources: Sources, *, at: datetime, no_later_than: date | None = None
+) -> dict[str, date]:
+    """The newest session of every data set that has one by the instant `at`, and not after a given day."""
+    newest = {}
+    for name, dataset in project.datasets.items():
+        sessions = sessions_until(dataset, calendar_of(project, dataset), sources.open(dataset), at=at)
+        kept = [session for session in sessions if no_later_than is None or session <= no_later_than]
+        if kept:
+            newest[name] = kept[-1]
+    return newest
+
+
+def due(project: Project, lake: Lake, ledger: LedgerStore, as_of: AsOf) -> list[Work]:
+    """What is due, in the order of a night: the first pieces can run now, what depends on them is due afterwards."""
+    work: list[Work] = []
+    standings = chain.stages(ledger.entries(), expires_days=project.promotion.evidence_expires_days)
+    ready: dict[str, inputs.Held] = {}
+    for name, last in as_of.items():
+        dataset = project.datasets[name]
+        market = list(_market(project, dataset, lake, last))
+        work += market
+        if not market and not is_blocked(project, dataset, lake, last):
+            ready[name] = inputs.held(lake, dataset)
+
+    reviewable: list[str] = []
+    for key, definition in project.strategies.items():
+        name = definition.configuration.dataset
+        if name in ready and key in standings:
+            pending = list(_strategy(project, definition, lake, ready[name], as_of[name]))
+            work += pending
+            if not pending:
+                reviewable.append(key)
+
+    base = controls.dataset_of(project)
+    if base.name in ready:
+        work += _controls(project, lake, as_of[base.name])
+    if not any(one.job == jobs.CONTROLS for one in work):
+        work += _reviews(project, lake, standings, reviewable, as_of)
+    if not work and as_of:
+        work += _maintenance(lake, max(as_of.values()))
+    return work
+
+
+def is_blocked(project: Project, dataset: Dataset, lake: Lake, last: date) -> bool:
+    """Did the newest judged session up to `last` fail for too many instruments?"""
+    record = lake.read("sla_record", dataset=dataset.name)
+    share = project.sla[dataset.sla].block_share
+    return sla.block(record.filter(record["session"] <= last), block_share=share).blocked
+
+
+def _market(project: Project, dataset: Dataset, lake: Lake, last: date) -> Iterator[Work]:
+    name, job = dataset.name, jobs.market_job(dataset.name)
+    sessions = calendar_of(project, dataset).sessions(dataset.start, last)
+    receipts = lake.read("receipts", dataset=name)
+    asked = asked_until(receipts, [instrument.id for instrument in dataset.instruments], sessions)
+    order = list(dict.fromkeys(partition_of(dataset, session) for session in sessions))
+
+    unasked = {partition_of(dataset, session) for session in sessions if asked is None or session > asked}
+    for keys in _ranges(order, unasked):
+        yield Work(job, keys, document_hash(["ask", *keys, str(last)]), last)
+    if unasked:
+        return
+    bars = inputs.bars(project, dataset, receipts, sessions)
+    changed = _differing(bars, inputs.recorded(lake, f"bars:{name}"))
+    for keys in _ranges(order, changed):
+        yield Work(job, keys, document_hash([bars[key] for key in keys]), last, leave_out=_RAW)
+    if changed or is_blocked(project, dataset, lake, last):
+        return
+    features = inputs.features(project, dataset, lake.read("digests", dataset=name), sessions)
+    for keys in _ranges(order, _differing(features, inputs.recorded(lake, f"features:{name}"))):
+        yield Work(job, keys, document_hash([features[key] for key in keys]), last, leave_out=(*_RAW, "bars"))
+
+
+def _strategy(
+    project: Project, definition: StrategyDefinition, lake: Lake, of: inputs.Held, last: date
+) -> Iterator[Work]:
+    """Backtest and windows, which read only market data; then the scorecard, which reads both."""
+    key = definition.configuration.key
+    dataset = project.datasets[definition.configuration.dataset]
+    backtest = inputs.research(project, definition, lake, last=last, of=of)
+    pending = False
+    if inputs.recorded(lake, "backtest").get(key) != backtest:
+        pending = True
+        yield Work(jobs.RESEARCH, (key,), backtest, last)
+    walked = inputs.recorded(lake, "walk_forward")
+    for window in research.windows_of(definition, calendar_of(project, dataset).sessions(dataset.start, last)):
+        wanted = inputs.research(project, definition, lake, last=window.out_of_sample[-1], of=of)
+        cell = f"{key}|{window.name}"
+        if walked.get(cell) != wanted:
+            pending = True
+            yield Work(jobs.WALK_FORWARD, (cell,), wanted, last)
+    if pending:
+        return
+    scorecard = inputs.scorecard(project, definition, lake, family=research.family_of(lake, definition))
+    if inputs.recorded(lake, "scorecard").get(key) != scorecard:
+        yield Work(jobs.SCORECARDS, (key,), scorecard, last)
+
+
+def _controls(project: Project, lake: Lake, last: date) -> Iterator[Work]:
+    wanted = inputs.controls(project, controls.definitions(project), lake, last=last)
+    if inputs.recorded(lake, "controls").get(inputs.ALL) != wanted:
+        yield Work(jobs.CONTROLS, (), wanted, last)
+
+
+def _reviews(
+    project: Project, lake: Lake, standings: Mapping[str, chain.Standing], keys: Iterable[str], as_of: AsOf
+) -> Iterator[Work]:
+    reviewed = inputs.recorded(lake, "review")
+    at = now()
+    for key in keys:
+        standing = standings[key]
+        wanted = inputs.review(project, lake, key, standing)
+        expired = standing.stage in NEXT_STAGE and standing.expires is not None and standing.expires <= at
+        if reviewed.get(key) != wanted or expired:
+            last = as_of[project.strategies[key].configuration.dataset]
+            yield Work(jobs.REVIEWS, (key,), document_hash([wanted, str(standing.expires)]), last)
+
+
+def _maintenance(lake: Lake, last: date) -> Iterator[Work]:
+    wanted = inputs.warehouse(lake)
+    if inputs.recorded(lake, "warehouse").get(inputs.ALL) != wanted:
+        yield Work(jobs.MAINTENANCE, (), wanted, last)
+
+
+def _differing(wanted: inputs.Inputs, recorded: inputs.Inputs) -> set[str]:
+    return {key for key, value in wanted.items() if recorded.get(key) != value}
+
+
+def _ranges(order: Sequence[str], keys: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """`keys` as contiguous runs of `order`."""
+    wanted = set(keys)
+    run: list[str] = []
+    for key in order:
+        if key in wanted:
+            run.append(key)
+        elif run:
+            yield tuple(run)
+            run = []
+    if run:
+        yield tuple(run)

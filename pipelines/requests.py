@@ -1,0 +1,46 @@
+"""Work that is due, as Dagster's run requests.
+
+The run key says partition, input digest and attempt, so the same work is never asked for twice
+while it waits or runs, and a failed piece is tried again once; then it waits for changed inputs
+or for a person.
+"""
+
+from collections.abc import Iterable
+
+import dagster as dg
+
+from pipelines.night import Work
+
+ATTEMPTS = 2
+_FAILED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+
+
+def run_requests(
+    work: Iterable[Work], instance: dg.DagsterInstance, definitions: dg.RepositoryDefinition
+) -> list[dg.RunRequest]:
+    requests = []
+    for one in work:
+        attempt = instance.get_runs_count(dg.RunsFilter(job_name=one.job, tags=one.tags, statuses=_FAILED))
+        if attempt < ATTEMPTS:
+            requests.append(run_request(one, attempt, assets_of(one, definitions)))
+    return requests
+
+
+def run_request(work: Work, attempt: int, assets: list[dg.AssetKey] | None) -> dg.RunRequest:
+    single = work.partitions[0] if len(work.partitions) == 1 else None
+    span = f"{work.partitions[0]}..{work.partitions[-1]}" if work.partitions else ""
+    return dg.RunRequest(
+        run_key=f"{work.job}:{span}:{work.inputs}:{attempt}",
+        job_name=work.job,
+        partition_key=single,
+        asset_selection=assets,
+        tags={**work.tags, **work.partition_tags},
+    )
+
+
+def assets_of(work: Work, definitions: dg.RepositoryDefinition) -> list[dg.AssetKey] | None:
+    """What is left of the job's assets when some need not run; None for all."""
+    if not work.leave_out:
+        return None
+    keys = definitions.get_job(work.job).asset_layer.executable_asset_keys
+    return [key for key in keys if key.path[-1] not in work.leave_out]

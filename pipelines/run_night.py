@@ -1,0 +1,160 @@
+"""A night in one process: ask the planner, run what is due, ask again, until nothing is.
+
+The home folder's lock is held throughout. A piece that fails is told and left; the others go on,
+and what depends on it waits for the next night.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from typing import NamedTuple
+
+import dagster as dg
+
+from pipelines import night
+from pipelines.code_location import build
+from pipelines.progress import QUIET, listening
+from pipelines.registration import partition_requests, register
+from pipelines.requests import assets_of
+from pipelines.workplace import Workplace
+from quality.documents import nearest
+from resources import lock
+from resources.clock import now
+from resources.errors import BrokenLedgerError, UnknownDatasetError
+
+Say = Callable[[str], None]
+
+
+class Failure(NamedTuple):
+    work: str
+    reason: str
+
+
+class Done(NamedTuple):
+    """What a night did."""
+
+    as_of: Mapping[str, date]
+    run_ids: Sequence[str]
+    failed: Sequence[Failure]
+    new_rows: Mapping[str, int]  # by data set
+    seconds: float
+
+
+def run_night(workplace: Workplace, *, only: Sequence[str], no_later_than: date | None, say: Say) -> Done:
+    """Run everything that is due for the data sets `only` (all when empty), up to a session.
+
+    Raises:
+        UnknownDatasetError: `only` names a data set that the project has not.
+        HomeBusyError: another process is writing the home folder.
+        BrokenLedgerError: the ledger does not hold what was published.
+        ConfigurationError: a registered strategy version has changed.
+    """
+    started = time.monotonic()
+    _require_known(workplace, only)
+    with lock.held(workplace.settings.lock, purpose="gauntlet nightly", wait=False):
+        _require_sound_ledger(workplace)
+        register(workplace.project, workplace.ledger.store(), at=now())
+        newest = night.as_of_now(workplace.project, workplace.sources, at=now(), no_later_than=no_later_than)
+        as_of = {name: last for name, last in newest.items() if not only or name in only}
+        run = _Run(workplace, build(workplace), dg.DagsterInstance.get(), say)
+        _add_partitions(workplace, as_of, run.instance)
+        while True:
+            due = night.due(workplace.project, workplace.lake, workplace.ledger.store(), as_of)
+            waiting = [work for work in due if run.is_new(work)]
+            if not waiting:
+                break
+            for work in _first_job(waiting):
+                run.execute(work)
+        workplace.ledger.publish_head()
+    return Done(as_of, run.run_ids, run.failed, run.new_rows, time.monotonic() - started)
+
+
+class _Run:
+    """The runs of one night, and what came of them."""
+
+    _last_said: tuple[str | None, Sequence[str]] | None = None
+
+    def __init__(
+        self, workplace: Workplace, definitions: dg.Definitions, instance: dg.DagsterInstance, say: Say
+    ) -> None:
+        self.workplace = workplace
+        self.definitions = definitions
+        self.repository = definitions.get_repository_def()
+        self.instance = instance
+        self.say = say
+        self.run_ids: list[str] = []
+        self.failed: list[Failure] = []
+        self.new_rows: dict[str, int] = {}
+        self._tried: set[tuple[str, str]] = set()
+
+    def is_new(self, work: night.Work) -> bool:
+        return (str(work), work.inputs) not in self._tried
+
+    def execute(self, work: night.Work) -> None:
+        self._tried.add((str(work), work.inputs))
+        self.say(f"[bold]{work}[/bold]")
+        with listening(self._heard):
+            result = self.definitions.resolve_job_def(work.job).execute_in_process(
+                instance=self.instance,
+                partition_key=work.partitions[0] if len(work.partitions) == 1 else None,
+                asset_selection=assets_of(work, self.repository),
+                tags={**work.tags, **work.partition_tags, "gauntlet/by": "terminal"},
+                run_config=QUIET,
+                raise_on_error=False,
+            )
+        self.run_ids.append(result.run_id)
+        if not result.success:
+            self.failed.append(Failure(str(work), _reason(result)))
+            self.say(f"  [red]failed[/red] {self.failed[-1].reason}")
+
+    def _heard(self, event: dg.DagsterEvent) -> None:
+        if event.event_type != dg.DagsterEventType.ASSET_MATERIALIZATION:
+            return
+        materialization = event.step_materialization_data.materialization
+        path = materialization.asset_key.path
+        if self._last_said == (event.step_key, path):  # a range run records every partition of the range
+            return
+        self._last_said = (event.step_key, path)
+        values = {name: value.value for name, value in materialization.metadata.items()}
+        if path[-1] == "raw_bars":
+            self.new_rows[path[0]] = self.new_rows.get(path[0], 0) + int(str(values["new_rows"]))
+        told = ", ".join(f"{name} {_told(value)}" for name, value in values.items() if isinstance(value, int | float))
+        self.say(f"  {'/'.join(path)}  [dim]{told}[/dim]")
+
+
+def _require_known(workplace: Workplace, only: Sequence[str]) -> None:
+    known = workplace.project.datasets
+    for name in only:
+        if name not in known:
+            raise UnknownDatasetError(name, known, nearest(name, known))
+
+
+def _require_sound_ledger(workplace: Workplace) -> None:
+    verification = workplace.ledger.verify()
+    if not verification.ok:
+        raise BrokenLedgerError(verification.broken[0].entry, verification.broken[0].problem)
+
+
+def _add_partitions(workplace: Workplace, as_of: Mapping[str, date], instance: dg.DagsterInstance) -> None:
+    for request in partition_requests(workplace.project, as_of):
+        instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
+
+
+def _first_job(due: Sequence[night.Work]) -> list[night.Work]:
+    """The pieces of the first job that is due; what comes after may depend on them."""
+    return [work for work in due if work.job == due[0].job]
+
+
+def _reason(result: dg.ExecuteInProcessResult) -> str:
+    """What ended the run, as one line of the error that caused it."""
+    for event in result.all_events:
+        if event.is_step_failure and event.step_failure_data.error is not None:
+            error = event.step_failure_data.error
+            while error.cause is not None:
+                error = error.cause
+            return error.message.strip().partition("\n")[0]
+    return "a check stopped what comes after it"
+
+
+def _told(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"

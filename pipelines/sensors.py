@@ -1,0 +1,70 @@
+"""Sensors: each asks for the work of one job as soon as what it reads is there.
+
+All call the planner. A tick costs a look at the tables' versions while nothing has changed.
+"""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from pipelines import jobs, night
+from pipelines.registration import partition_requests, register, unchanged
+from pipelines.requests import run_requests
+from pipelines.workplace import Workplace
+from quality import tables
+from quality.hashes import document_hash
+from resources.clock import now
+
+INTERVAL_SECONDS = 60
+
+
+def sensors(workplace: Workplace, all_jobs: Mapping[str, jobs.Job]) -> list[dg.SensorDefinition]:
+    market = [jobs.market_job(name) for name in workplace.project.datasets]
+    waits_for = {
+        "new_receipts": (market, "Receipts that no bars were made from yet."),
+        "changed_market_data": ([jobs.RESEARCH], "Bars that a backtest has not seen."),
+        "complete_windows": ([jobs.WALK_FORWARD], "Windows that are complete and not walked."),
+        "new_results": ([jobs.SCORECARDS], "Backtests and windows that no scorecard has."),
+        "controls_of_the_night": ([jobs.CONTROLS], "Negative controls on new bars, code or policy."),
+        "new_scorecards": ([jobs.REVIEWS], "Scorecards without a review, and reviews that expired."),
+        "changed_tables": ([jobs.MAINTENANCE], "Tables that the warehouse does not show yet."),
+    }
+    return [
+        _sensor(workplace, name, [all_jobs[job] for job in names], about) for name, (names, about) in waits_for.items()
+    ]
+
+
+def _sensor(workplace: Workplace, name: str, of_jobs: list[jobs.Job], about: str) -> dg.SensorDefinition:
+    names = {job.name for job in of_jobs}
+
+    @dg.sensor(
+        name=name,
+        jobs=of_jobs,
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=about,
+    )
+    def ask(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        seen = fingerprint(workplace)
+        if context.cursor == seen:
+            return dg.SensorResult(skip_reason="nothing changed since nothing was due")
+        ledger = workplace.ledger.store()
+        project = unchanged(workplace.project, ledger)
+        register(project, ledger, at=now())
+        as_of = night.as_of_now(project, workplace.sources, at=now())
+        due = [work for work in night.due(project, workplace.lake, ledger, as_of) if work.job in names]
+        mine = [work for work in due if not work.asks_source]  # the schedule asks sources, once a night
+        if not mine:
+            return dg.SensorResult(skip_reason="nothing is due", cursor=seen)
+        requests = run_requests(mine, context.instance, context.repository_def)
+        if not requests:
+            return dg.SensorResult(skip_reason=f"due, but every attempt failed: {', '.join(map(str, mine))}")
+        return dg.SensorResult(run_requests=requests, dynamic_partitions_requests=partition_requests(project, as_of))
+
+    return ask
+
+
+def fingerprint(workplace: Workplace) -> str:
+    """What a tick looks at first: the version of every table, the ledger's length, the day."""
+    versions = {name: workplace.lake.version(name) for name in tables.TABLES}
+    return document_hash([versions, len(workplace.ledger.store().files()), str(now().date())])

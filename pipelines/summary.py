@@ -1,0 +1,102 @@
+"""What is held after a night, as the one object that `gauntlet nightly --json` prints.
+
+Counts cover everything held up to each data set's `as_of`, so a second night with nothing new
+says the same; only `new`, `new_rows`, `seconds` and `run_ids` are of the night itself.
+"""
+
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from pipelines.night import is_blocked
+from pipelines.run_night import Done
+from pipelines.workplace import Workplace
+from quality import ledger as chain
+from quality import sla
+from quality.datasets import Dataset
+from quality.evidence import encode
+
+_BACKTEST = (
+    *("net_return", "sharpe", "max_drawdown", "n_trades", "profit_factor", "profit_concentration", "ambiguous_share"),
+    *("n_trials", "probabilistic_sharpe", "deflated_sharpe", "track_record_ratio"),
+)
+_WALK_FORWARD = ("oos_sharpe", "oos_sharpe_lower", "oos_net_return", "degradation", "oos_windows_positive")
+
+
+def summary(workplace: Workplace, done: Done) -> dict[str, Any]:
+    """As the contract fixes it."""
+    entries = workplace.ledger.store().entries()
+    standings = chain.stages(entries, expires_days=workplace.project.promotion.evidence_expires_days)
+    refused = workplace.lake.read("control_record")["refused"]
+    return {
+        "as_of": str(max(done.as_of.values())) if done.as_of else None,
+        "new": bool(done.run_ids),
+        "datasets": [
+            {**_dataset(workplace, workplace.project.datasets[name], last), "new_rows": done.new_rows.get(name, 0)}
+            for name, last in done.as_of.items()
+        ],
+        "strategies": [
+            _strategy(workplace, key, standings[key].stage, entries)
+            for key, definition in workplace.project.strategies.items()
+            if definition.configuration.dataset in done.as_of and key in standings
+        ],
+        "controls": {"refused": int(refused.sum()), "of": refused.len()},
+        "seconds": round(done.seconds, 2),
+        "run_ids": list(done.run_ids),
+    }
+
+
+def _dataset(workplace: Workplace, dataset: Dataset, last: date) -> dict[str, Any]:
+    lake, name = workplace.lake, dataset.name
+    until = pl.col("session") <= last
+    record = lake.scan("sla_record", dataset=name).filter(until).collect()
+    receipts = lake.scan("receipts", dataset=name).filter(pl.col("first_session") <= last).collect()
+    embargoed = _embargoed(record)
+    completeness = record.filter(pl.col("rule") == "completeness").group_by("instrument").agg(pl.col("value").min())
+    lowest = dict(completeness.rows())
+    failed = sla.failed_sessions(record).group_by("instrument").agg(pl.col("failed").sum())
+    below = dict(failed.rows())
+    return {
+        "name": name,
+        "as_of": str(last),
+        "sessions": record["session"].n_unique(),
+        "rows_received": int(receipts["n_rows"].sum()),
+        "rows_accepted": _rows(workplace, "bars", name, last),
+        "rows_quarantined": _rows(workplace, "quarantine", name, last),
+        "blocked": is_blocked(workplace.project, dataset, lake, last),
+        "instruments": [
+            {
+                "id": instrument.id,
+                "completeness_min": encode(lowest.get(instrument.id)),
+                "sessions_below_sla": int(below.get(instrument.id, 0)),
+                "embargoed": instrument.id in embargoed,
+            }
+            for instrument in dataset.instruments
+        ],
+    }
+
+
+def _embargoed(record: pl.DataFrame) -> set[str]:
+    """Who may decide nothing in the next session, because the newest judged one failed."""
+    failed = sla.failed_sessions(record)
+    newest = failed.filter(pl.col("session") == pl.col("session").max().over("instrument"), pl.col("failed"))
+    return set(newest["instrument"])
+
+
+def _rows(workplace: Workplace, table: str, dataset: str, last: date) -> int:
+    held = workplace.lake.scan(table, dataset=dataset).filter(pl.col("session") <= last)
+    return int(held.select(pl.len()).collect().item())
+
+
+def _strategy(workplace: Workplace, key: str, stage: str, entries: list[chain.Entry]) -> dict[str, Any]:
+    rows = workplace.lake.read("scorecards", strategy=key)
+    values = {row["metric"]: encode(row["value"]) for row in rows.iter_rows(named=True)}
+    decisions = [entry.body for entry in entries if entry.kind == "decision" and entry.strategy == key]
+    return {
+        "strategy": key,
+        "stage": stage,
+        "backtest": {name: values.get(name) for name in _BACKTEST},
+        "walk_forward": {name: values.get(name) for name in _WALK_FORWARD},
+        "decision": decisions[-1] if decisions else None,
+    }

@@ -1,0 +1,239 @@
+"""The project as shipped is whole; every way to break it is said with the file and the line."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from engine.strategy import Strategy
+from quality.errors import ConfigurationError
+from resources.project import load
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("datasets", "strategies", "policies")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for folder in FOLDERS:
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def refused(root: Path) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        load(root)
+    return str(caught.value).splitlines()
+
+
+def edit(root: Path, file: str, old: str, new: str) -> int:
+    """Replace the first `old` in `file` by `new`; the line it stands on."""
+    path = root / file
+    text = path.read_text()
+    at = text.index(old)
+    path.write_text(text[:at] + new + text[at + len(old) :])
+    return text.count("\n", 0, at) + 1
+
+
+def test_the_shipped_project_is_whole() -> None:
+    project = load(ROOT)
+    assert set(project.datasets) == {"crypto_5m", "us_equities_1d"}
+    assert set(project.strategies) == {
+        "bollinger_reversion@1.0.0",
+        "sma_cross@1.0.0",
+        "time_series_momentum@1.0.0",
+    }
+    assert project.promotion.periods_per_year["24/7"] == 365
+
+
+def test_every_shipped_grid_is_small_holds_the_chosen_values_and_makes_strategies() -> None:
+    for definition in load(ROOT).strategies.values():
+        grid = definition.configuration.grid()
+        assert 9 <= len(grid) <= 25
+        assert definition.configuration.parameters() in grid
+        assert all(isinstance(definition.signal(**parameters), Strategy) for parameters in grid)
+
+
+def test_two_loads_agree_on_every_hash() -> None:
+    first, second = load(ROOT), load(ROOT)
+    for key, definition in first.strategies.items():
+        assert definition.code_hash == second.strategies[key].code_hash
+        assert definition.configuration_hash == second.strategies[key].configuration_hash
+
+
+def test_a_comment_changes_no_hash_and_a_value_changes_one(root: Path) -> None:
+    before = load(root).strategies["sma_cross@1.0.0"]
+    edit(root, "strategies/sma_cross.yaml", "schema: 1", "schema: 1  # as ever")
+    edit(root, "strategies/sma_cross.py", "class SmaCross", "# as ever\nclass SmaCross")
+    same = load(root).strategies["sma_cross@1.0.0"]
+    assert (same.code_hash, same.configuration_hash) == (before.code_hash, before.configuration_hash)
+    edit(root, "strategies/sma_cross.yaml", "risk: 0.005", "risk: 0.006")
+    other = load(root).strategies["sma_cross@1.0.0"]
+    assert other.code_hash == before.code_hash
+    assert other.configuration_hash != before.configuration_hash
+
+
+def test_the_code_that_runs_is_the_code_that_is_hashed(root: Path) -> None:
+    load(root)
+    edit(root, "strategies/sma_cross.py", "fast: int = 20", "fast: int = 21")  # same size, same second
+    assert load(root).strategies["sma_cross@1.0.0"].signal().fast == 21  # type: ignore[attr-defined]
+    assert not list(root.rglob("__pycache__"))
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "problem"),
+    [
+        pytest.param(
+            "datasets/crypto_5m.yaml", "timeframe: 5m", "timefame: 5m",
+            "unknown key 'timefame': did you mean 'timeframe'?", id="a misspelt key in a data set",
+        ),
+        pytest.param(
+            "datasets/crypto_5m.yaml", "name: crypto_5m", "name: crypto",
+            "name is 'crypto', expected 'crypto_5m', as the file is called", id="a data set under another name",
+        ),
+        pytest.param(
+            "datasets/crypto_5m.yaml", "sla: crypto", "sla: cripto",
+            "sla is 'cripto': did you mean 'crypto'? Expected one of crypto, equities", id="a service level nobody wrote",
+        ),
+        pytest.param(
+            "datasets/us_equities_1d.yaml", "calendar: XNYS", "calendar: XNYSE",
+            "calendar is 'XNYSE': did you mean 'XNYS'? Expected a calendar with periods_per_year",
+            id="a calendar without periods per year",
+        ),
+        pytest.param(
+            "datasets/crypto_5m.yaml", "indicator: atr", "indicator: art",
+            "features.atr_14.indicator is 'art': did you mean 'atr'?", id="an indicator that does not exist",
+        ),
+        pytest.param(
+            "datasets/crypto_5m.yaml", "indicator: atr, length", "indicator: atr, lenght",
+            "unknown key 'features.atr_14.lenght': did you mean 'length'?", id="a parameter the indicator has not",
+        ),
+        pytest.param(
+            "datasets/crypto_5m.yaml", "indicator: atr, length: 14", "indicator: atr, length: 1.5",
+            "features.atr_14.length is 1.5, expected a whole number of at least 1", id="a parameter of the wrong kind",
+        ),
+        pytest.param(
+            "strategies/sma_cross.yaml", "dataset: crypto_5m", "dataset: crypto_1m",
+            "dataset is 'crypto_1m': did you mean 'crypto_5m'?", id="a data set nobody wrote",
+        ),
+        pytest.param(
+            "strategies/sma_cross.yaml", "costs: bitfinex", "costs: bitfinx",
+            "costs is 'bitfinx': did you mean 'bitfinex'? Expected one of bitfinex, us_equities", id="costs nobody wrote",
+        ),
+        pytest.param(
+            "strategies/sma_cross.yaml", "costs: bitfinex", "costs: us_equities",
+            "costs is 'us_equities', expected a section with half_spread_bps for the tiers it trades, core, small too", id="costs without the tier",
+        ),
+        pytest.param(
+            "strategies/sma_cross.yaml", "timeframe: 1h", "timeframe: 2h",
+            "timeframe is '2h', expected one of 15m, 1d, 1h, 4h, 5m, which crypto_5m has",
+            id="a timeframe the data set has not",
+        ),
+        pytest.param(
+            "strategies/sma_cross.yaml", "instruments: all", "instruments: [BTCUSD.BITFINX]",
+            "instruments[0] is 'BTCUSD.BITFINX': did you mean 'BTCUSD.BITFINEX'?", id="an instrument the data set has not",
+        ),
+        pytest.param(
+            "strategies/bollinger_reversion.yaml", "tier: core", "tier: cor",
+            "instruments.tier is 'cor': did you mean 'core'? Expected one of core, small", id="a tier of no instrument",
+        ),
+        pytest.param(
+            "strategies/sma_cross.yaml", "currency: USD", "currency: EUR",
+            "account.currency is 'EUR', expected USD, in which XRPUSD.BITFINEX settles", id="an account in another currency",
+        ),
+        pytest.param(
+            "strategies/sma_cross.yaml", "fast: {value", "fats: {value",
+            "unknown key 'params.fats': did you mean 'fast'? Expected a field of SmaCross (fast, slow)",
+            id="a parameter the signal has not",
+        ),
+        pytest.param(
+            "strategies/sma_cross.yaml", "fast: {value: 20, min: 10", "fast: {value: 20.0, min: 10",
+            "params.fast has decimals, expected whole numbers, as SmaCross.fast is an int", id="decimals for a whole number",
+        ),
+        pytest.param(
+            "strategies/sma_cross.yaml", "fast: {value: 20", "fast: {value: 25",
+            "params.fast.value is 25, expected 20 or 30, on the grid from 10 by 10", id="a value off its grid",
+        ),
+        pytest.param(
+            "policies/calendars.yaml", "schema: 1", "XNSY: []\nschema: 1",
+            "XNSY is a list: did you mean 'XNYS'? Expected one of 24/7, XNYS", id="corrections of no calendar",
+        ),
+        pytest.param(
+            "policies/promotion.yaml", "evidence_expires_days: 7", "evidence_expires_day: 7",
+            "unknown key 'evidence_expires_day': did you mean 'evidence_expires_days'?", id="a misspelt key in a policy",
+        ),
+        pytest.param(
+            "strategies/sma_cross.py", "class SmaCross(Strategy):", "class SmaCross(Strategy)", "SyntaxError: ", id="Python that is none",
+        ),
+        pytest.param(
+            "strategies/sma_cross.py", "class SmaCross", "print(undefined)\nclass SmaCross",
+            "NameError: name 'undefined' is not defined, expected Python that runs", id="Python that fails at import",
+        ),
+        pytest.param(
+            "strategies/sma_cross.py", "class SmaCross", "raise SystemExit('bye')\nclass SmaCross",
+            "SystemExit: bye, expected Python that runs", id="Python that leaves",
+        ),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_said_with_its_file_and_line(root: Path, file: str, old: str, new: str, problem: str) -> None:
+    line = edit(root, file, old, new)
+    (found,) = refused(root)
+    assert found.startswith(f"{file}:{line}: {problem}")
+
+
+def test_fees_that_start_after_the_bars_are_said_where_they_are_asked_for(root: Path) -> None:
+    edit(root, "policies/costs.yaml", "from: 2015-08-17", "from: 2017-08-17")
+    line = edit(root, "strategies/sma_cross.yaml", "costs: bitfinex", "costs: bitfinex")
+    expected = "a section whose fees start by 2017-07-01 as crypto_5m does, not 2017-08-17"
+    assert f"strategies/sma_cross.yaml:{line}: costs is 'bitfinex', expected {expected}" in refused(root)
+
+
+@pytest.mark.parametrize("name", ["sla", "costs", "calendars", "promotion"])
+def test_a_missing_policy_is_named_and_nothing_that_needs_it_is_blamed(root: Path, name: str) -> None:
+    (root / "policies" / f"{name}.yaml").unlink()
+    (problem,) = refused(root)
+    assert problem.startswith(f"policies/{name}.yaml: the file is missing")
+
+
+def test_half_a_strategy_misses_the_other_file(root: Path) -> None:
+    (root / "strategies/sma_cross.py").rename(root / "strategies/sma_cros.py")
+    configuration, signal = refused(root)
+    missing = "the file is missing beside strategies"
+    assert configuration.startswith(f"strategies/sma_cros.yaml: {missing}/sma_cros.py: did you mean 'sma_cross.yaml'?")
+    assert signal.startswith(f"strategies/sma_cross.py: {missing}/sma_cross.yaml: did you mean 'sma_cros.py'?")
+
+
+def test_a_signal_file_defines_one_strategy(root: Path) -> None:
+    path = root / "strategies/sma_cross.py"
+    path.write_text(path.read_text() + "\n\nclass Other(SmaCross):\n    pass\n")
+    assert refused(root)[0].startswith("strategies/sma_cross.py: the file defines SmaCross, Other, expected one class")
+
+
+def test_a_field_without_default_needs_a_parameter(root: Path) -> None:
+    edit(root, "strategies/sma_cross.py", "fast: int = 20", "fast: int\n    third: int")
+    (problem,) = refused(root)
+    assert "params.third is missing" in problem
+
+
+def test_a_file_that_would_be_overlooked_is_pointed_at(root: Path) -> None:
+    (root / "datasets/us_equities_1d.yaml").rename(root / "datasets/us_equities_1d.yml")
+    assert refused(root)[0] == "datasets/us_equities_1d.yml: the file is not read, expected the suffix .yaml"
+
+
+def test_bytes_that_are_no_text_are_refused(root: Path) -> None:
+    (root / "policies/sla.yaml").write_bytes(b"schema: 1\n\xff\n")
+    assert refused(root) == ["policies/sla.yaml:2: a byte that is not UTF-8, expected a text file in UTF-8"]
+
+
+def test_an_empty_folder_misses_everything(tmp_path: Path) -> None:
+    found = refused(tmp_path)
+    assert found[0].startswith("datasets: the folder is missing")
+    assert len(found) == 7  # three folders, four policies
+
+
+def test_mistakes_of_all_files_are_said_at_once(root: Path) -> None:
+    edit(root, "strategies/sma_cross.py", "class SmaCross", "import nothing_of_this_name\nclass SmaCross")
+    edit(root, "datasets/crypto_5m.yaml", "sla: crypto", "sla: cripto")
+    edit(root, "policies/sla.yaml", "block_share: 0.5", "block_share: half")
+    files = [line.split(":")[0] for line in refused(root)]
+    assert files == ["policies/sla.yaml", "strategies/sma_cross.py"]  # the section's names are unknown until it is read
