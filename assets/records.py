@@ -21,11 +21,11 @@ def write(
     lake: Lake, key: str, scope: str, simulation: "Simulation", on: "Grid", plan: "Plan", returns: pl.DataFrame
 ) -> None:
     """Replace what the tables hold of one strategy's scope: fills, trades, rejections and equity."""
-    from engine.simulator import fills_frame, rejections_frame, trades_frame
+    from engine.trades import fills_frame, rejections_frame, trades_frame
 
     rows = {
-        "fills": fills_frame(simulation, on.bars, plan.instruments),
-        "trades": trades_frame(simulation, on.bars, plan.instruments),
+        "fills": fills_frame(simulation, on.bars, plan.instruments).rename({"id": "fill"}),
+        "trades": trades_frame(simulation, on.bars, plan.instruments).rename({"id": "trade"}),
         "rejections": rejections_frame(simulation, on.bars, plan.instruments),
         "equity": returns,
     }

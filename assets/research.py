@@ -117,8 +117,11 @@ def certify(definition: StrategyDefinition, past: History, plan: "Plan") -> Cert
         name: values for name, values in decided._asdict().items() if name not in ("stop_distances", "embargoed")
     }
 
+    present = np.isfinite(on.bars.closes)  # nothing is decided where an instrument has no bar
+
     def simulate(changed: Mapping[str, Any]) -> dict[str, Any]:
-        result = backtest.run(on, decided._replace(**changed), plan)
+        kept = {name: values & present for name, values in changed.items()}
+        result = backtest.run(on, decided._replace(**kept), plan)
         return {"equity": result.equity, "cash": result.cash, "gross_exposure": result.gross_exposure}
 
     next_bar = next_bar_law(simulate, signals)
@@ -145,7 +148,7 @@ def backtest_of(definition: StrategyDefinition, past: History, plan: "Plan") -> 
 
 def trades_of(result: Backtest, plan: "Plan") -> pl.DataFrame:
     """Its closed round trips."""
-    from engine.simulator import trades_frame
+    from engine.trades import trades_frame
 
     return trades_frame(result.simulation, result.grid.bars, plan.instruments)
 

@@ -4,6 +4,7 @@ The home folder's lock is held throughout. A piece that fails is told and left; 
 and what depends on it waits for the next night.
 """
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
@@ -22,6 +23,7 @@ from resources import lock
 from resources.clock import now
 from resources.errors import BrokenLedgerError, UnknownDatasetError
 
+_OUR_ERROR = re.compile(r"^(?:engine|quality|resources)\.errors\.\w+: ")
 Say = Callable[[str], None]
 
 
@@ -152,7 +154,7 @@ def _reason(result: dg.ExecuteInProcessResult) -> str:
             error = event.step_failure_data.error
             while error.cause is not None:
                 error = error.cause
-            return error.message.strip().partition("\n")[0]
+            return _OUR_ERROR.sub("", error.message.strip().partition("\n")[0])
     return "a check stopped what comes after it"
 
 

@@ -213,7 +213,7 @@ TABLES: dict[str, Table] = {
                 "liquidity": pl.String,
                 "ambiguous": pl.Boolean,
             },
-            key="strategy scope fill",
+            key="strategy scope fill", nullable="order",
             partition_by="strategy",
         ),
         _table(
@@ -247,17 +247,9 @@ TABLES: dict[str, Table] = {
         _table(
             "rejections",
             "Orders that were wanted and refused, with the reason.",
-            {
-                "strategy": pl.String,
-                "scope": pl.String,
-                "ts": TS,
-                "instrument": pl.String,
-                "side": pl.String,
-                "reason": pl.String,
-                "n": pl.Int64,
-            },
-            key="strategy scope ts instrument side reason",
-            partition_by="strategy",
+            {"strategy": pl.String, "scope": pl.String, "order": pl.String, "ts": TS, "instrument": pl.String,
+             "side": pl.String, "quantity": pl.Float64, "reason": pl.String},
+            key="", nullable="order side quantity", partition_by="strategy",
         ),
         _table(
             "equity",
@@ -381,4 +373,4 @@ def _schema(wanted: Table) -> "pa.DataFrameSchema":
     columns = {
         name: pa.Column(dtype, nullable=name in wanted.nullable, coerce=False) for name, dtype in wanted.columns.items()
     }
-    return pa.DataFrameSchema(columns, strict=not wanted.open_ended, unique=list(wanted.key), name=wanted.name)
+    return pa.DataFrameSchema(columns, strict=not wanted.open_ended, unique=list(wanted.key) or None, name=wanted.name)

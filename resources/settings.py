@@ -11,6 +11,7 @@
 import os
 import shutil
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -68,8 +69,12 @@ def engine_hash() -> str:
     return source_hash("engine/*.py")
 
 
+@cache
 def source_hash(*patterns: str) -> str:
-    """`sha256:…` over the project's own source files that match, by name."""
+    """`sha256:…` over the project's own source files that match, by name.
+
+    Read once a process: an edit while a night runs does not change what that night is computing with.
+    """
     digest = sha256()
     for source in sorted({path for pattern in patterns for path in _CHECKOUT.glob(pattern)}):
         digest.update(source.relative_to(_CHECKOUT).as_posix().encode() + b"\0" + source.read_bytes() + b"\0")
