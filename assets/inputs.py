@@ -23,7 +23,7 @@ from typing import NamedTuple
 import dagster as dg
 import polars as pl
 
-from assets.partitions import as_of, partition_of
+from assets.partitions import as_of, key_format, partition_of
 from quality import sla, tables
 from quality.datasets import Dataset
 from quality.hashes import document_hash
@@ -104,7 +104,7 @@ def features(project: Project, dataset: Dataset, digests: pl.DataFrame, sessions
     chain = document_hash([wanted, policy, engine_hash()])
     inputs = {}
     ordered = digests.sort("session", "instrument")
-    by_key = ordered.with_columns(key=_partition_key(dataset)).partition_by("key", as_dict=True)
+    by_key = ordered.with_columns(key=pl.col("session").dt.strftime(key_format(dataset))).partition_by("key", as_dict=True)
     for key in _by_partition(dataset, sessions):
         held = by_key.get((key,))
         rows = "" if held is None else held.select("session", "instrument", "digest").write_csv()
@@ -188,10 +188,6 @@ def _by_partition(dataset: Dataset, sessions: Iterable[date]) -> dict[str, list[
     for session in sessions:
         labels.setdefault(partition_of(dataset, session), []).append(session)
     return labels
-
-
-def _partition_key(dataset: Dataset) -> pl.Expr:
-    return pl.col("session").map_elements(lambda session: partition_of(dataset, session), return_dtype=pl.String)
 
 
 def _text_hash(text: str) -> str:

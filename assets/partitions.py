@@ -50,7 +50,11 @@ def is_daily(dataset: Dataset) -> bool:
 
 
 def partition_of(dataset: Dataset, session: date) -> str:
-    return session.strftime(_MONTH if is_daily(dataset) else _DAY)
+    return session.strftime(key_format(dataset))
+
+
+def key_format(dataset: Dataset) -> str:
+    return _MONTH if is_daily(dataset) else _DAY
 
 
 def span(dataset: Dataset, keys: Iterable[str], *, as_of: date) -> Span:

@@ -113,6 +113,7 @@ def certify(definition: StrategyDefinition, past: History, plan: "Plan") -> Cert
     strategy = definition.signal(**definition.configuration.parameters())
     on = backtest.grid(past, plan)
     decided = backtest.decisions(strategy, past, plan, on)
+    on, decided = backtest.tail(on, decided, PREFIX_BARS)
     signals = {
         name: values for name, values in decided._asdict().items() if name not in ("stop_distances", "embargoed")
     }

@@ -104,6 +104,12 @@ def decisions(strategy: Strategy, history: History, plan: Plan, on: Grid) -> sim
     return simulator.Decisions(**signals, stop_distances=distances, embargoed=embargoed)
 
 
+def tail(on: Grid, decided: simulator.Decisions, n_bars: int) -> tuple[Grid, simulator.Decisions]:
+    """The last `n_bars` bars of a grid and of what was decided on it."""
+    bars = simulator.Market(*(values[-n_bars:] for values in on.bars))
+    return Grid(bars, on.sessions[-n_bars:]), simulator.Decisions(*(values[-n_bars:] for values in decided))
+
+
 def run(
     on: Grid,
     decided: simulator.Decisions,

@@ -37,6 +37,6 @@ class _Handler(logging.Handler):
 
 @dg.logger(description="Events to the listeners of this process, nothing to the console.")
 def progress_logger(_: dg.InitLoggerContext) -> logging.Logger:
-    quiet = logging.Logger(PROGRESS, level=logging.INFO)  # noqa: LOG001 - one a run, known to nobody else
+    quiet = logging.Logger(PROGRESS, level=logging.DEBUG)  # noqa: LOG001 - one a run, known to nobody else
     quiet.addHandler(_Handler())
     return quiet

@@ -56,7 +56,8 @@ def prepare() -> Settings:
     current.dagster.mkdir(parents=True, exist_ok=True)
     _copy_if_different(_CHECKOUT / "dagster.yaml", current.dagster / "dagster.yaml")
     os.environ["DAGSTER_HOME"] = str(current.dagster)
-    os.environ["NUMBA_CACHE_DIR"] = str(current.home / "numba" / engine_hash().removeprefix("sha256:")[:16])
+    os.environ["GAUNTLET_EVENT_LOG"] = str(current.dagster / "history" / "runs")
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(current.home / "numba" / engine_hash().removeprefix("sha256:")[:16]))
     return current
 
 
