@@ -62,7 +62,7 @@ def backtests(project: Project) -> list[dg.AssetsDefinition]:
         result = research.backtest_of(definition, past, plan)
         n_new = count_trials(lake, definition, research.trials_of(definition, past, plan))
 
-        records.write(lake, key, research.BACKTEST, result.simulation, result.grid, plan, result.returns)
+        records.write(lake, key, research.BACKTEST, result.simulation, result.bars, plan, result.returns)
         inputs.record(lake, "backtest", {key: current}, run_id=context.run_id)
         return dg.MaterializeResult(
             metadata={

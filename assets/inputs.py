@@ -104,7 +104,9 @@ def features(project: Project, dataset: Dataset, digests: pl.DataFrame, sessions
     chain = document_hash([wanted, policy, engine_hash()])
     inputs = {}
     ordered = digests.sort("session", "instrument")
-    by_key = ordered.with_columns(key=pl.col("session").dt.strftime(key_format(dataset))).partition_by("key", as_dict=True)
+    by_key = ordered.with_columns(key=pl.col("session").dt.strftime(key_format(dataset))).partition_by(
+        "key", as_dict=True
+    )
     for key in _by_partition(dataset, sessions):
         held = by_key.get((key,))
         rows = "" if held is None else held.select("session", "instrument", "digest").write_csv()

@@ -11,22 +11,22 @@ from quality import tables
 from resources.lake import Lake
 
 if TYPE_CHECKING:
-    from engine.backtest import Grid, Plan
-    from engine.simulator import Simulation
+    from engine.backtest import Plan
+    from engine.simulator import Market, Simulation
 
 POINTS = 60
 
 
 def write(
-    lake: Lake, key: str, scope: str, simulation: "Simulation", on: "Grid", plan: "Plan", returns: pl.DataFrame
+    lake: Lake, key: str, scope: str, simulation: "Simulation", bars: "Market", plan: "Plan", returns: pl.DataFrame
 ) -> None:
     """Replace what the tables hold of one strategy's scope: fills, trades, rejections and equity."""
     from engine.trades import fills_frame, rejections_frame, trades_frame
 
     rows = {
-        "fills": fills_frame(simulation, on.bars, plan.instruments).rename({"id": "fill"}),
-        "trades": trades_frame(simulation, on.bars, plan.instruments).rename({"id": "trade"}),
-        "rejections": rejections_frame(simulation, on.bars, plan.instruments),
+        "fills": fills_frame(simulation, bars, plan.instruments).rename({"id": "fill"}),
+        "trades": trades_frame(simulation, bars, plan.instruments).rename({"id": "trade"}),
+        "rejections": rejections_frame(simulation, bars, plan.instruments),
         "equity": returns,
     }
     for name, frame in rows.items():

@@ -26,9 +26,9 @@ from resources.market import calendar_of, history
 from resources.project import Project, StrategyDefinition
 
 if TYPE_CHECKING:
-    from engine.backtest import Grid, Plan
+    from engine.backtest import Plan
     from engine.selection import Trial, Walked
-    from engine.simulator import Simulation
+    from engine.simulator import Market, Simulation
 
 BACKTEST = "backtest"
 Floats = NDArray[np.float64]
@@ -38,7 +38,7 @@ class Backtest(NamedTuple):
     """The full-span run with the file's parameters."""
 
     simulation: "Simulation"
-    grid: "Grid"
+    bars: "Market"
     returns: pl.DataFrame
 
 
@@ -109,20 +109,22 @@ def identity_of(definition: StrategyDefinition) -> str:
 def certify(definition: StrategyDefinition, past: History, plan: "Plan") -> Certificate:
     """Prove every law on every instrument."""
     from engine import backtest
+    from engine.simulator import simulate as simulate_bars
 
     strategy = definition.signal(**definition.configuration.parameters())
     on = backtest.grid(past, plan)
     decided = backtest.decisions(strategy, past, plan, on)
-    on, decided = backtest.tail(on, decided, PREFIX_BARS)
+    rows = (max(0, on.bars.ts.size - PREFIX_BARS), on.bars.ts.size)
+    bars, decided = backtest.part(on, decided, rows)
     signals = {
         name: values for name, values in decided._asdict().items() if name not in ("stop_distances", "embargoed")
     }
 
-    present = np.isfinite(on.bars.closes)  # nothing is decided where an instrument has no bar
+    present = np.isfinite(bars.closes)  # nothing is decided where an instrument has no bar
 
     def simulate(changed: Mapping[str, Any]) -> dict[str, Any]:
         kept = {name: values & present for name, values in changed.items()}
-        result = backtest.run(on, decided._replace(**kept), plan)
+        result = simulate_bars(bars, decided._replace(**kept), plan.instruments, plan.rules)
         return {"equity": result.equity, "cash": result.cash, "gross_exposure": result.gross_exposure}
 
     next_bar = next_bar_law(simulate, signals)
@@ -144,14 +146,14 @@ def backtest_of(definition: StrategyDefinition, past: History, plan: "Plan") -> 
     on = backtest.grid(past, plan)
     simulation = backtest.run(on, backtest.decisions(strategy, past, plan, on), plan)
     returns = backtest.session_returns(simulation, on.sessions, of=past.sessions, cash=plan.rules.cash)
-    return Backtest(simulation, on, returns)
+    return Backtest(simulation, on.bars, returns)
 
 
 def trades_of(result: Backtest, plan: "Plan") -> pl.DataFrame:
     """Its closed round trips."""
     from engine.trades import trades_frame
 
-    return trades_frame(result.simulation, result.grid.bars, plan.instruments)
+    return trades_frame(result.simulation, result.bars, plan.instruments)
 
 
 def trials_of(definition: StrategyDefinition, past: History, plan: "Plan") -> "list[Trial]":

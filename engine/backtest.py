@@ -1,8 +1,9 @@
 """One strategy over history: bars to decisions to a simulation, and the returns that are judged.
 
-1. `grid` lays the instruments' raw bars side by side on the union of their bars;
+1. `grid` lays the instruments' raw bars side by side on the union of their bars, and beside them
+   what does not depend on the signal: corporate actions, stop distances, embargoes;
 2. `decisions` asks the strategy, instrument by instrument, on adjusted columns, and lays its
-   answers, the stop distances and the embargo on the same grid;
+   answers on the same grid;
 3. `run` simulates a half-open range of that grid, starting flat with the plan's cash;
 4. `session_returns` reads the equity curve at session closes: the one series that every gated
    metric is computed on.
@@ -19,11 +20,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from engine import simulator
+from engine.bars import PRICES
 from engine.exits import stop_distances
 from engine.history import History
 from engine.strategy import Strategy, decide
 
 Floats = NDArray[np.float64]
+Truths = NDArray[np.bool_]
 _SIGNALS = {"enter": "enter_long", "exit": "exit_long", "enter_short": "enter_short", "exit_short": "exit_short"}
 
 
@@ -45,10 +48,13 @@ class Plan(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Raw bars of all instruments on one clock, and each bar's session."""
+    """Everything on one clock that does not depend on the signal; arrays are bars, or bars x instruments."""
 
     bars: simulator.Market
     sessions: pl.Series  # Date, one per bar
+    stop_distances: Floats  # of a stop decided on each bar's close; NaN where there is none
+    embargoed: Truths
+    rows_of: tuple[NDArray[np.int64], ...]  # by instrument: where its own bars lie on the clock
 
     def rows(self, first: date, last: date) -> tuple[int, int]:
         """The half-open range of bars in the sessions from `first` to `last`, both included."""
@@ -57,57 +63,54 @@ class Grid(NamedTuple):
 
 def grid(history: History, plan: Plan) -> Grid:
     """Lay the raw bars of the plan's instruments side by side; NaN where one has no bar."""
+    ids = [instrument.id for instrument in plan.instruments]
     clock = (
-        pl.concat([history.raw[instrument.id].select("session", "ts", "known_at") for instrument in plan.instruments])
+        pl.concat([history.raw[instrument].select("session", "ts", "known_at") for instrument in ids])
         .unique("ts")
         .sort("ts")
     )
-    columns = {name: _laid_out(history, plan, clock, name) for name in ("open", "high", "low", "close")}
-    splits, dividends = _actions(history, plan, clock, columns["close"])
+    rows_of = tuple(clock["ts"].search_sorted(history.raw[instrument]["ts"]).to_numpy() for instrument in ids)
+    prices = {
+        name: _laid_out([history.raw[instrument][name].to_numpy() for instrument in ids], rows_of, clock.height)
+        for name in PRICES
+    }
+    splits, dividends = _actions(history, plan, clock, rows_of)
+    stop = [stop_distances(history.frames[one][plan.timeframe], **plan.stop._asdict()) for one in ids if plan.stop]
     return Grid(
         simulator.Market(
             ts=clock["ts"].dt.timestamp("us").to_numpy(),
             known_at=clock["known_at"].dt.timestamp("us").to_numpy(),
-            opens=columns["open"],
-            highs=columns["high"],
-            lows=columns["low"],
-            closes=columns["close"],
+            opens=prices["open"],
+            highs=prices["high"],
+            lows=prices["low"],
+            closes=prices["close"],
             splits=splits,
             dividends=dividends,
         ),
-        clock["session"],
+        sessions=clock["session"],
+        stop_distances=_laid_out(stop, rows_of, clock.height) if stop else np.full((clock.height, len(ids)), np.nan),
+        embargoed=np.column_stack([_embargoed(history, instrument, clock) for instrument in ids]),
+        rows_of=rows_of,
     )
 
 
 def decisions(strategy: Strategy, history: History, plan: Plan, on: Grid) -> simulator.Decisions:
     """What the strategy decides on each bar's close, on the grid; False where an instrument has no bar."""
-    clock = pl.DataFrame({"ts": on.bars.ts}).with_columns(
-        pl.col("ts").cast(pl.Datetime("us", "UTC")), session=on.sessions
-    )
-    shape = on.bars.closes.shape
-    signals = {name: np.zeros(shape, dtype=np.bool_) for name in _SIGNALS.values()}
-    distances, embargoed = np.full(shape, np.nan), np.zeros(shape, dtype=np.bool_)
-    for column, instrument in enumerate(plan.instruments):
-        frames = history.frames[instrument.id]
-        decided = decide(strategy, frames, plan.timeframe)
-        if plan.stop is not None:
-            distance = stop_distances(frames[plan.timeframe], **plan.stop._asdict())
-            decided = decided.with_columns(distance=pl.Series(distance, dtype=pl.Float64))
-        laid_out = clock.join(decided, on="ts", how="left", maintain_order="left")
+    signals = {name: np.zeros(on.bars.closes.shape, dtype=np.bool_) for name in _SIGNALS.values()}
+    for column, (instrument, rows) in enumerate(zip(plan.instruments, on.rows_of, strict=True)):
+        decided = decide(strategy, history.frames[instrument.id], plan.timeframe)
         for signal, name in _SIGNALS.items():
-            signals[name][:, column] = laid_out[signal].fill_null(value=False).to_numpy()
-        if plan.stop is not None:
-            distances[:, column] = laid_out["distance"].fill_null(float("nan")).to_numpy()
-        embargo = history.embargo.filter(pl.col("instrument") == instrument.id).select("session", "embargoed")
-        held_back = clock.join(embargo, on="session", how="left", maintain_order="left")["embargoed"]
-        embargoed[:, column] = held_back.fill_null(value=False).to_numpy()
-    return simulator.Decisions(**signals, stop_distances=distances, embargoed=embargoed)
+            signals[name][rows, column] = decided[signal].to_numpy()
+    return simulator.Decisions(**signals, stop_distances=on.stop_distances, embargoed=on.embargoed)
 
 
-def tail(on: Grid, decided: simulator.Decisions, n_bars: int) -> tuple[Grid, simulator.Decisions]:
-    """The last `n_bars` bars of a grid and of what was decided on it."""
-    bars = simulator.Market(*(values[-n_bars:] for values in on.bars))
-    return Grid(bars, on.sessions[-n_bars:]), simulator.Decisions(*(values[-n_bars:] for values in decided))
+def part(on: Grid, decided: simulator.Decisions, rows: tuple[int, int]) -> tuple[simulator.Market, simulator.Decisions]:
+    """The bars `rows` (half-open), and what was decided on them."""
+    first, end = rows
+    return (
+        simulator.Market(*(values[first:end] for values in on.bars)),
+        simulator.Decisions(*(values[first:end] for values in decided)),
+    )
 
 
 def run(
@@ -119,13 +122,8 @@ def run(
     close_at_end: bool = False,
 ) -> simulator.Simulation:
     """Simulate the bars `rows` (half-open; all of them by default), starting flat with the plan's cash."""
-    first, end = rows or (0, on.bars.ts.size)
-    return simulator.simulate(
-        simulator.Market(*(values[first:end] for values in on.bars)),
-        simulator.Decisions(*(values[first:end] for values in decided)),
-        plan.instruments,
-        plan.rules._replace(close_at_end=close_at_end),
-    )
+    bars, on_them = part(on, decided, rows or (0, on.bars.ts.size))
+    return simulator.simulate(bars, on_them, plan.instruments, plan.rules._replace(close_at_end=close_at_end))
 
 
 def session_returns(
@@ -155,28 +153,33 @@ def session_returns(
     )
 
 
-def _laid_out(history: History, plan: Plan, clock: pl.DataFrame, name: str) -> Floats:
-    columns = [
-        clock.join(history.raw[instrument.id].select("ts", name), on="ts", how="left", maintain_order="left")[name]
-        .fill_null(float("nan"))
-        .to_numpy()
-        for instrument in plan.instruments
-    ]
-    return np.ascontiguousarray(np.column_stack(columns))
+def _laid_out(columns: Sequence[Floats], rows_of: Sequence[NDArray[np.int64]], height: int) -> Floats:
+    laid_out = np.full((height, len(columns)), np.nan)
+    for column, (values, rows) in enumerate(zip(columns, rows_of, strict=True)):
+        laid_out[rows, column] = values
+    return laid_out
 
 
-def _actions(history: History, plan: Plan, clock: pl.DataFrame, closes: Floats) -> tuple[Floats, Floats]:
+def _embargoed(history: History, instrument: str, clock: pl.DataFrame) -> Truths:
+    own = history.embargo.filter(pl.col("instrument") == instrument).select("session", "embargoed")
+    held_back = clock.join(own, on="session", how="left", maintain_order="left")["embargoed"]
+    return held_back.fill_null(value=False).to_numpy()
+
+
+def _actions(
+    history: History, plan: Plan, clock: pl.DataFrame, rows_of: Sequence[NDArray[np.int64]]
+) -> tuple[Floats, Floats]:
     """Splits and dividends on the instrument's first bar at or after each ex-date."""
-    splits, dividends = np.ones(closes.shape), np.zeros(closes.shape)
-    for column, instrument in enumerate(plan.instruments):
-        present = np.flatnonzero(np.isfinite(closes[:, column]))
-        own_sessions = clock["session"].gather(present)
+    shape = (clock.height, len(plan.instruments))
+    splits, dividends = np.ones(shape), np.zeros(shape)
+    for column, (instrument, rows) in enumerate(zip(plan.instruments, rows_of, strict=True)):
+        sessions = history.raw[instrument.id]["session"]
         for action in history.actions.filter(pl.col("instrument") == instrument.id).iter_rows(named=True):
-            at = int(own_sessions.search_sorted(action["ex_date"], "left"))
-            if at in (0, present.size):  # nothing was held before the first bar; after the last nothing happens
+            at = int(sessions.search_sorted(action["ex_date"], "left"))
+            if at in (0, len(sessions)):  # nothing was held before the first bar; after the last nothing happens
                 continue
             if action["kind"] == "split":
-                splits[present[at], column] *= action["value"]
+                splits[rows[at], column] *= action["value"]
             else:
-                dividends[present[at], column] += action["value"]
+                dividends[rows[at], column] += action["value"]
     return splits, dividends

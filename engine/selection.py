@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from engine import simulator
-from engine.backtest import Grid, Plan, decisions, grid, run, session_returns
+from engine.backtest import Plan, decisions, grid, part, run, session_returns
 from engine.errors import InvalidInputError
 from engine.history import History
 from engine.statistics import sharpe_ratio
@@ -42,7 +42,7 @@ class Walked(NamedTuple):
     chosen: Trial
     returns: pl.DataFrame  # session equity return gross_exposure, out-of-sample
     simulation: simulator.Simulation
-    bars: Grid  # the out-of-sample bars
+    bars: simulator.Market  # out-of-sample
 
 
 def trials(
@@ -78,11 +78,11 @@ def walk(
         raise InvalidInputError(msg)
     chosen = best(trials(make, sets, history, plan, of=in_sample))
     on = grid(history, plan)
-    first, end = on.rows(out_of_sample[0], out_of_sample[-1])
+    first, end = rows = on.rows(out_of_sample[0], out_of_sample[-1])
     decided = decisions(make(**chosen.params), history, plan, on)
-    simulation = run(on, decided, plan, rows=(first, end), close_at_end=True)
-    bars = Grid(simulator.Market(*(values[first:end] for values in on.bars)), on.sessions[first:end])
-    returns = session_returns(simulation, bars.sessions, of=out_of_sample, cash=plan.rules.cash)
+    simulation = run(on, decided, plan, rows=rows, close_at_end=True)
+    bars, _ = part(on, decided, rows)
+    returns = session_returns(simulation, on.sessions[first:end], of=out_of_sample, cash=plan.rules.cash)
     return Walked(chosen, returns, simulation, bars)
 
 

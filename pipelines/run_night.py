@@ -95,6 +95,7 @@ class _Run:
     def execute(self, work: night.Work) -> None:
         self._tried.add((str(work), work.inputs))
         self.say(f"[bold]{work}[/bold]")
+        self._last_said = None
         with listening(self._heard):
             result = self.definitions.resolve_job_def(work.job).execute_in_process(
                 instance=self.instance,

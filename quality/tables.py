@@ -213,7 +213,8 @@ TABLES: dict[str, Table] = {
                 "liquidity": pl.String,
                 "ambiguous": pl.Boolean,
             },
-            key="strategy scope fill", nullable="order",
+            key="strategy scope fill",
+            nullable="order",
             partition_by="strategy",
         ),
         _table(
@@ -247,9 +248,19 @@ TABLES: dict[str, Table] = {
         _table(
             "rejections",
             "Orders that were wanted and refused, with the reason.",
-            {"strategy": pl.String, "scope": pl.String, "order": pl.String, "ts": TS, "instrument": pl.String,
-             "side": pl.String, "quantity": pl.Float64, "reason": pl.String},
-            key="", nullable="order side quantity", partition_by="strategy",
+            {
+                "strategy": pl.String,
+                "scope": pl.String,
+                "order": pl.String,
+                "ts": TS,
+                "instrument": pl.String,
+                "side": pl.String,
+                "quantity": pl.Float64,
+                "reason": pl.String,
+            },
+            key="",
+            nullable="order side quantity",
+            partition_by="strategy",
         ),
         _table(
             "equity",
