@@ -11,7 +11,9 @@ from assets import inputs, records, research
 from assets.partitions import STRATEGIES
 from quality import tables
 from quality.datasets import Dataset
+from quality.documents import nearest
 from resources.clock import now
+from resources.errors import UnknownStrategyError
 from resources.lake import Lake
 from resources.project import Project, StrategyDefinition
 
@@ -62,7 +64,7 @@ def backtests(project: Project) -> list[dg.AssetsDefinition]:
         result = research.backtest_of(definition, past, plan)
         n_new = count_trials(lake, definition, research.trials_of(definition, past, plan))
 
-        records.write(lake, key, research.BACKTEST, result.simulation, result.bars, plan, result.returns)
+        records.write(lake, key, research.BACKTEST, plan=plan, **result._asdict())
         inputs.record(lake, "backtest", {key: current}, run_id=context.run_id)
         return dg.MaterializeResult(
             metadata={
@@ -89,10 +91,9 @@ def market_deps(project: Project) -> list[dg.AssetDep]:
 
 
 def definition_of(project: Project, key: str) -> StrategyDefinition:
-    """The strategy version that a partition names; Failure when the project has none."""
+    """The strategy version that a partition names."""
     if key not in project.strategies:
-        known = ", ".join(project.strategies)
-        raise dg.Failure(f"no strategy is called {key}; the project has {known}", allow_retries=False)
+        raise UnknownStrategyError(key, project.strategies, nearest(key, project.strategies))
     return project.strategies[key]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+from pydantic import JsonValue
 
 from assets import inputs, research
 from assets.promotion import BY, evidence_of
@@ -160,7 +161,7 @@ def freeze_if_approved(decisions: dict[str, Decision], ledger: Ledger) -> None:
     """A gate that approves a cheater promotes nobody any more, until a person says otherwise."""
     approved = [name for name, decision in decisions.items() if decision.approved]
     if approved:
-        body = {"reason": f"negative control approved: {', '.join(approved)}"}
+        body: dict[str, JsonValue] = {"reason": f"negative control approved: {', '.join(approved)}"}
         draft = chain.Draft(kind="frozen", at=now(), by=BY, strategy=None, body=body)
         ledger.store().append(draft, only_if=lambda entries: not chain.is_frozen(entries))
 

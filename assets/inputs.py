@@ -20,7 +20,6 @@ from datetime import date
 from hashlib import sha256
 from typing import NamedTuple
 
-import dagster as dg
 import polars as pl
 
 from assets.partitions import as_of, key_format, partition_of
@@ -29,6 +28,7 @@ from quality.datasets import Dataset
 from quality.hashes import document_hash
 from quality.ledger import Standing
 from resources.clock import now
+from resources.errors import NothingHeldError
 from resources.lake import Lake
 from resources.market import closed_sessions
 from resources.project import Project, StrategyDefinition
@@ -59,10 +59,10 @@ class Held(NamedTuple):
 
 
 def newest_session(lake: Lake, dataset: Dataset, tags: Mapping[str, str]) -> date:
-    """The newest session held, or an earlier one that the run was told to stop at; Failure when nothing is held."""
+    """The newest session held, or an earlier one that the run was told to stop at."""
     newest: date | None = lake.read("digests", dataset=dataset.name)["session"].max()  # type: ignore[assignment]
     if newest is None:
-        raise dg.Failure(f"nothing is held of {dataset.name} yet: materialize its bars first", allow_retries=False)
+        raise NothingHeldError(dataset.name)
     return as_of(tags, newest)
 
 

@@ -12,7 +12,6 @@ to look at, reported in the run that wrote them.
 
 from collections.abc import Iterator
 from datetime import date, timedelta
-from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -32,6 +31,7 @@ from resources.market import bar_frames, calendar_of, due_bars, raw_bars, sessio
 from resources.project import Project
 from resources.sources.registry import Sources
 
+KINDS = {"polars", "deltalake"}
 BY_PRODUCTS = {
     "receipts": ("raw_bars", "Deliveries of the source: what was asked for, what came, when."),
     "quarantine": ("bars", "Rows that broke a rule, as received, with every rule they broke."),
@@ -46,12 +46,8 @@ def market_data(
     """The assets and checks of one data set."""
     name = dataset.name
     policy = project.sla[dataset.sla]
-    common: dict[str, Any] = {"group_name": name, "kinds": {"polars", "deltalake"}}
-    by_month_or_day: dict[str, Any] = {
-        **common,
-        "partitions_def": market_partitions(dataset),
-        "backfill_policy": dg.BackfillPolicy.single_run(),
-    }
+    by_day_or_month = market_partitions(dataset)
+    one_run = dg.BackfillPolicy.single_run()
 
     def wanted(context: dg.AssetExecutionContext, sources: Sources) -> Span:
         sessions = sessions_until(dataset, calendar_of(project, dataset), sources.open(dataset), at=now())
@@ -61,7 +57,10 @@ def market_data(
         key=[name, "raw_bars"],
         description=f"Rows as {dataset.source.kind} delivered them, never changed.",
         pool=f"source_{name}",
-        **by_month_or_day,
+        partitions_def=by_day_or_month,
+        backfill_policy=one_run,
+        group_name=name,
+        kinds=KINDS,
     )
     def received(context: dg.AssetExecutionContext, lake: Lake, sources: Sources) -> dg.MaterializeResult:
         days = wanted(context, sources)
@@ -74,7 +73,10 @@ def market_data(
         key=[name, "bars"],
         deps=[[name, "raw_bars"]],
         description="Accepted bars: of all receipts, the newest row that kept every rule.",
-        **by_month_or_day,
+        partitions_def=by_day_or_month,
+        backfill_policy=one_run,
+        group_name=name,
+        kinds=KINDS,
     )
     def judged(context: dg.AssetExecutionContext, lake: Lake, sources: Sources) -> dg.MaterializeResult:
         days = wanted(context, sources)
@@ -103,7 +105,10 @@ def market_data(
             key=[name, "resampled_bars"],
             deps=[[name, "bars"]],
             description=f"Bars of {', '.join(dataset.resample)}, folded from those of {dataset.timeframe}.",
-            **by_month_or_day,
+            partitions_def=by_day_or_month,
+            backfill_policy=one_run,
+            group_name=name,
+            kinds=KINDS,
         )
         def resampled(context: dg.AssetExecutionContext, lake: Lake, sources: Sources) -> dg.MaterializeResult:
             days = wanted(context, sources)
@@ -117,7 +122,8 @@ def market_data(
     @dg.asset(
         key=[name, "corporate_actions"],
         description="Splits and dividends by ex-date, as the source states them.",
-        **common,
+        group_name=name,
+        kinds=KINDS,
     )
     def corporate_actions(lake: Lake, sources: Sources) -> dg.MaterializeResult:
         stated = sources.open(dataset).corporate_actions([instrument.id for instrument in dataset.instruments])
@@ -128,14 +134,17 @@ def market_data(
         key=[name, "features"],
         deps=[[name, "resampled_bars" if dataset.resample else "bars"], [name, "corporate_actions"]],
         description=f"Named causal columns: {', '.join(dataset.features) or 'none'}.",
-        **by_month_or_day,
+        partitions_def=by_day_or_month,
+        backfill_policy=one_run,
+        group_name=name,
+        kinds=KINDS,
     )
     def features(context: dg.AssetExecutionContext, lake: Lake, sources: Sources) -> dg.MaterializeResult:
         days = wanted(context, sources)
         return compute_features(context, project, dataset, lake, first=days.first)
 
     by_products = [
-        dg.AssetSpec([name, table], deps=[[name, parent]], description=about, **common)
+        dg.AssetSpec([name, table], deps=[[name, parent]], description=about, group_name=name, kinds=KINDS)
         for table, (parent, about) in BY_PRODUCTS.items()
     ]
     return [*assets, corporate_actions, features, *by_products]

@@ -18,7 +18,14 @@ POINTS = 60
 
 
 def write(
-    lake: Lake, key: str, scope: str, simulation: "Simulation", bars: "Market", plan: "Plan", returns: pl.DataFrame
+    lake: Lake,
+    key: str,
+    scope: str,
+    *,
+    simulation: "Simulation",
+    bars: "Market",
+    plan: "Plan",
+    returns: pl.DataFrame,
 ) -> None:
     """Replace what the tables hold of one strategy's scope: fills, trades, rejections and equity."""
     from engine.trades import fills_frame, rejections_frame, trades_frame

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import dagster as dg
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from engine.walk_forward import Window, windows
 from quality.evidence import Measurement, measured
 from quality.hashes import document_hash
 from quality.lookahead import PREFIX_BARS, Certificate, certificate, next_bar_law, prefix_law
+from resources.errors import WindowNotCompleteError
 from resources.lake import Lake
 from resources.market import calendar_of, history
 from resources.project import Project, StrategyDefinition
@@ -177,14 +177,13 @@ def windows_of(definition: StrategyDefinition, sessions: Sequence[date]) -> list
 
 
 def window_called(name: str, project: Project, definition: StrategyDefinition, last: date) -> WindowSessions:
-    """The window `name` of the sessions up to `last`; Failure when it is not complete by then."""
+    """The window `name` of the sessions up to `last`; WindowNotCompleteError when it is not complete by then."""
     dataset = project.datasets[definition.configuration.dataset]
     sessions = calendar_of(project, dataset).sessions(dataset.start, last)
     complete = {window.name: window for window in windows_of(definition, sessions)}
     if name not in complete:
-        newest = max(complete, default="none")
-        msg = f"window {name} of {definition.configuration.key} is not complete on {last}; the newest that is: {newest}"
-        raise dg.Failure(msg, allow_retries=False)
+        newest = max(complete, default=None)
+        raise WindowNotCompleteError(definition.configuration.key, name, last=last, newest=newest)
     return complete[name]
 
 

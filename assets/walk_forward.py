@@ -25,7 +25,7 @@ def walk_forwards(project: Project) -> list[dg.AssetsDefinition]:
         partitions_def=STRATEGY_WINDOWS,
     )
     def walk_forward(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
-        cell = context.partition_key.keys_by_dimension  # type: ignore[attr-defined]  # of a multi-partition run
+        cell = context.partition_key.keys_by_dimension
         key, name = cell["strategy"], cell["window"]
         definition = definition_of(project, key)
         newest = inputs.newest_session(lake, dataset_of(project, definition), context.run.tags)
@@ -37,7 +37,9 @@ def walk_forwards(project: Project) -> list[dg.AssetsDefinition]:
         walked = research.walk_of(definition, past, plan, window)
         row = research.window_row(key, window, walked, n_sets=len(research.parameter_sets(definition)))
 
-        records.write(lake, key, name, walked.simulation, walked.bars, plan, walked.returns)
+        records.write(
+            lake, key, name, simulation=walked.simulation, bars=walked.bars, plan=plan, returns=walked.returns
+        )
         lake.replace("windows", tables.frame("windows", [row]), strategy=key, window=name)
         inputs.record(lake, "walk_forward", {f"{key}|{name}": current}, run_id=context.run_id)
         return dg.MaterializeResult(

@@ -106,11 +106,10 @@ def decisions(strategy: Strategy, history: History, plan: Plan, on: Grid) -> sim
 
 def part(on: Grid, decided: simulator.Decisions, rows: tuple[int, int]) -> tuple[simulator.Market, simulator.Decisions]:
     """The bars `rows` (half-open), and what was decided on them."""
-    first, end = rows
-    return (
-        simulator.Market(*(values[first:end] for values in on.bars)),
-        simulator.Decisions(*(values[first:end] for values in decided)),
-    )
+    wanted = slice(*rows)
+    bars = {name: values[wanted] for name, values in on.bars._asdict().items()}
+    answers = {name: values[wanted] for name, values in decided._asdict().items()}
+    return simulator.Market(**bars), simulator.Decisions(**answers)
 
 
 def run(

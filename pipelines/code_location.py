@@ -1,5 +1,7 @@
 """From a workplace to Dagster's definitions: assets, checks, jobs, schedules, sensors, resources."""
 
+import warnings
+
 import dagster as dg
 
 from assets.backtest import backtests
@@ -14,6 +16,9 @@ from pipelines.progress import PROGRESS, progress_logger
 from pipelines.schedules import schedules
 from pipelines.sensors import sensors
 from pipelines.workplace import Workplace
+
+# Dagster's exact version is pinned, so what is beta in it does not change under us.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 
 def build(workplace: Workplace) -> dg.Definitions:

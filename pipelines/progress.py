@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 PROGRESS = "progress"
-QUIET = {"loggers": {PROGRESS: {}}}
+QUIET: dict[str, object] = {"loggers": {PROGRESS: {}}}
 """Run configuration of a run that is listened to."""
 
 Listener = Callable[[dg.DagsterEvent], None]
@@ -35,8 +35,10 @@ class _Handler(logging.Handler):
                 listener(event)
 
 
-@dg.logger(description="Events to the listeners of this process, nothing to the console.")
-def progress_logger(_: dg.InitLoggerContext) -> logging.Logger:
+def _progress_logger(_: dg.InitLoggerContext) -> logging.Logger:
     quiet = logging.Logger(PROGRESS, level=logging.DEBUG)  # noqa: LOG001 - one a run, known to nobody else
     quiet.addHandler(_Handler())
     return quiet
+
+
+progress_logger = dg.LoggerDefinition(_progress_logger, description="Events to the listeners of this process.")

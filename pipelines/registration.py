@@ -30,7 +30,7 @@ def register(project: Project, ledger: LedgerStore, *, at: datetime) -> tuple[st
         raise ConfigurationError(changed)
     for key, definition in project.strategies.items():
         draft = Draft(
-            kind="registered", at=at, by=definition.configuration.author, strategy=key, body=_identity(definition)
+            kind="registered", at=at, by=definition.configuration.author, strategy=key, body={**_identity(definition)}
         )
         ledger.append(draft, only_if=lambda entries, key=key: key not in _registered(entries))  # type: ignore[misc]
     return tuple(project.strategies)

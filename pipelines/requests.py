@@ -16,7 +16,7 @@ _FAILED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 
 def run_requests(
-    work: Iterable[Work], instance: dg.DagsterInstance, definitions: dg.RepositoryDefinition
+    work: Iterable[Work], instance: dg.DagsterInstance, definitions: dg.RepositoryDefinition | None
 ) -> list[dg.RunRequest]:
     requests = []
     for one in work:
@@ -38,9 +38,9 @@ def run_request(work: Work, attempt: int, assets: list[dg.AssetKey] | None) -> d
     )
 
 
-def assets_of(work: Work, definitions: dg.RepositoryDefinition) -> list[dg.AssetKey] | None:
+def assets_of(work: Work, definitions: dg.RepositoryDefinition | None) -> list[dg.AssetKey] | None:
     """What is left of the job's assets when some need not run; None for all."""
-    if not work.leave_out:
+    if not work.leave_out or definitions is None:
         return None
     keys = definitions.get_job(work.job).asset_layer.executable_asset_keys
     return [key for key in keys if key.path[-1] not in work.leave_out]

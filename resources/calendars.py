@@ -12,7 +12,7 @@ and daylight saving are in that table, so everything else is arithmetic on it:
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from difflib import get_close_matches
 from functools import lru_cache
@@ -81,11 +81,6 @@ class Calendar:
             raise CalendarSpanError(self.name, now.date(), first=self.first, last=self.last)
         session: date = closed[-1]
         return session
-
-    def without(self, closed: Iterable[date]) -> "Calendar":
-        """The same calendar, corrected: on the days `closed` the venue stayed shut."""
-        kept = self._schedule.filter(~pl.col("session").is_in(list(closed)))
-        return Calendar(self.name, kept, first=self.first, last=self.last)
 
     def _between(self, first: date, last: date) -> pl.DataFrame:
         self._require_known(first)

@@ -19,6 +19,8 @@ ResourceError
 │   └── NoNextStageError            a strategy version that stands where nothing is above
 ├── UnknownDatasetError             a name that no data set of the project has
 ├── UnknownStrategyError            a name that no strategy version of the project has
+├── NothingHeldError                a data set without bars, asked for research
+├── WindowNotCompleteError          a walk-forward window that reaches beyond what is held
 ├── HomeBusyError                   another process is writing the home folder
 └── LakeError                       the lake was asked for or given what it cannot hold
 """
@@ -141,3 +143,17 @@ class NotMeasuredError(LedgerError):
 class NoNextStageError(LedgerError):
     def __init__(self, strategy: str, stage: str) -> None:
         super().__init__(f"{strategy} is {stage}: only what is in lab or paper can be reviewed for the stage above")
+
+
+class NothingHeldError(ResourceError):
+    def __init__(self, dataset: str) -> None:
+        super().__init__(
+            f"nothing is held of {dataset} yet: `gauntlet nightly` asks its source, or materialize its bars"
+        )
+
+
+class WindowNotCompleteError(ResourceError):
+    def __init__(self, strategy: str, window: str, *, last: date, newest: str | None) -> None:
+        super().__init__(
+            f"window {window} of {strategy} is not complete on {last}; the newest that is: {newest or 'none'}"
+        )

@@ -15,7 +15,7 @@ import polars as pl
 
 from quality import tables
 from quality.datasets import Dataset
-from resources.lake import Between, Lake
+from resources.lake import Condition, Lake
 from resources.sources.protocol import Delivery, Source
 
 
@@ -36,7 +36,7 @@ def receive(lake: Lake, dataset: Dataset, source: Source, *, first: date, last: 
         delivery = source.fetch(instrument, first=first, last=last)
         seen += delivery.rows.height
         receipt = _receipt(dataset, delivery, first=first, last=last, at=at)
-        if _is_held(known, receipt):
+        if _is_held(known, receipt, first, last):
             continue
         sequence += 1
         receipts.append({**receipt, "sequence": sequence})
@@ -49,8 +49,7 @@ def receive(lake: Lake, dataset: Dataset, source: Source, *, first: date, last: 
         )
     new = tables.frame("receipts", receipts)
     if rows:
-        numbers = new["sequence"]
-        window = {"dataset": dataset.name, "sequence": Between(int(numbers.min()), int(numbers.max()) + 1)}  # type: ignore[arg-type]
+        window: dict[str, Condition] = {"dataset": dataset.name, "sequence": new["sequence"].to_list()}
         arrived = pl.concat(rows).select(*tables.table("raw_bars").columns)
         lake.replace("raw_bars", arrived, **window)
         lake.append("receipts", new)
@@ -108,11 +107,9 @@ def _receipt(dataset: Dataset, delivery: Delivery, *, first: date, last: date, a
     }
 
 
-def _is_held(known: pl.DataFrame, receipt: dict[str, object]) -> bool:
+def _is_held(known: pl.DataFrame, receipt: dict[str, object], first: date, last: date) -> bool:
     of_instrument = known.filter(pl.col("instrument") == receipt["instrument"])
-    overlapping = of_instrument.filter(
-        pl.col("last_session") >= receipt["first_session"], pl.col("first_session") <= receipt["last_session"]
-    )
+    overlapping = of_instrument.filter(pl.col("last_session") >= first, pl.col("first_session") <= last)
     return not overlapping.is_empty() and overlapping["content"][-1] == receipt["content"]
 
 

@@ -34,7 +34,7 @@ class Between(NamedTuple):
 
 
 Scalar = str | int | date | datetime
-Condition = Scalar | list[str] | list[date] | Between
+Condition = Scalar | list[str] | list[int] | Between
 
 
 class Lake(dg.ConfigurableResource):

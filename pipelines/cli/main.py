@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from pipelines.cli import night, promotion
+from pipelines.cli import night, promotion, ui
 
 app = typer.Typer(
     help="A research-to-live factory for systematic trading strategies.",
@@ -13,6 +13,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("nightly")(night.nightly)
+app.command("ui")(ui.ui)
 app.command("stages")(promotion.stages)
 app.command("review")(promotion.review)
 app.add_typer(promotion.ledger, name="ledger")

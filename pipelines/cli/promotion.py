@@ -1,10 +1,16 @@
 """`gauntlet stages`, `review`, `ledger show`, `ledger verify`: where strategies stand, and why."""
 
 import json
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+if TYPE_CHECKING:
+    from pipelines.workplace import Workplace
+    from resources.project import StrategyDefinition
+
+Stage = Literal["paper", "live"]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ledger = typer.Typer(help="The append-only record of every decision.", no_args_is_help=True)
 
@@ -37,14 +43,14 @@ def stages(*, as_json: AsJson = False) -> None:
 
 def review(
     strategy: Annotated[str, typer.Argument(help="name@version")],
-    to: Annotated[str | None, typer.Option(help="paper or live; the next stage by default.")] = None,
+    to: Annotated[Stage | None, typer.Option(help="The next stage by default.")] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
     """May this strategy version move up? Every rule, passed or failed. Exit 1 when refused."""
     from rich.console import Console
 
-    from assets.promotion import next_stage, review as decide
+    from assets import promotion
     from pipelines.cli.report import verdicts_table
     from resources import lock
     from resources.clock import now
@@ -52,8 +58,10 @@ def review(
     workplace = _workplace()
     definition = _definition(workplace, strategy)
     with lock.held(workplace.settings.lock, purpose="gauntlet review", wait=False):
-        target = _target(to) or next_stage(workplace.project, workplace.ledger.store(), strategy)
-        made = decide(workplace.project, definition, workplace.lake, workplace.ledger.store(), to=target, at=now())
+        target = to or promotion.next_stage(workplace.project, workplace.ledger.store(), strategy)
+        made = promotion.review(
+            workplace.project, definition, workplace.lake, workplace.ledger.store(), to=target, at=now()
+        )
         workplace.ledger.publish_head()
     if as_json:
         _print_json(made.decision.document())
@@ -94,13 +102,13 @@ def verify(*, as_json: AsJson = False) -> None:
     raise typer.Exit(0 if found.ok else 1)
 
 
-def _workplace() -> Any:
+def _workplace() -> "Workplace":
     from pipelines.workplace import open_workplace
 
     return open_workplace()
 
 
-def _definition(workplace: Any, strategy: str) -> Any:
+def _definition(workplace: "Workplace", strategy: str) -> "StrategyDefinition":
     from quality.documents import nearest
     from resources.errors import UnknownStrategyError
 
@@ -108,12 +116,6 @@ def _definition(workplace: Any, strategy: str) -> Any:
     if strategy not in known:
         raise UnknownStrategyError(strategy, known, nearest(strategy, known))
     return known[strategy]
-
-
-def _target(to: str | None) -> Literal["paper", "live"] | None:
-    if to in (None, "paper", "live"):
-        return to  # type: ignore[return-value]
-    raise typer.BadParameter(f"{to!r} is no stage to review for: paper or live", param_hint="--to")
 
 
 def _gist(kind: str, body: dict[str, Any]) -> str:
@@ -130,7 +132,7 @@ def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2))
 
 
-def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]], *, empty: str) -> None:
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
