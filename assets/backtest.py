@@ -65,7 +65,7 @@ def backtests(project: Project) -> list[dg.AssetsDefinition]:
         n_new = count_trials(lake, definition, research.trials_of(definition, past, plan))
 
         records.write(lake, key, research.BACKTEST, plan=plan, **result._asdict())
-        inputs.record(lake, "backtest", {key: current}, run_id=context.run_id)
+        inputs.record(lake, "backtest", {key: current}, run_id=context.run.run_id)
         return dg.MaterializeResult(
             metadata={
                 "from": str(past.sessions[0]),

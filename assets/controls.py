@@ -63,7 +63,7 @@ def control_assets(project: Project) -> list[dg.AssetsDefinition]:
         decisions = {name: judge(name, project, lake, last=last) for name in CONTROLS}
         lake.replace("control_record", control_rows(decisions), control=list(CONTROLS))
         freeze_if_approved(decisions, ledger)
-        inputs.record(lake, "controls", {inputs.ALL: current}, run_id=context.run_id)
+        inputs.record(lake, "controls", {inputs.ALL: current}, run_id=context.run.run_id)
         return dg.MaterializeResult(
             metadata={
                 "refused": sum(not decision.approved for decision in decisions.values()),

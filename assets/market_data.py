@@ -188,7 +188,7 @@ def judge_sessions(
         lake.replace(table, rows.with_columns(dataset=pl.lit(name)), **window)
         if table != "bars":
             report(context, dataset, table, {"rows": rows.height})
-    inputs.record(lake, f"bars:{name}", current, run_id=context.run_id)
+    inputs.record(lake, f"bars:{name}", current, run_id=context.run.run_id)
     return dg.MaterializeResult(
         metadata={
             "rows": labelled["bars"].height,
@@ -251,7 +251,7 @@ def compute_features(
     written = pl.concat(rows)
     lake.replace("features", written, dataset=name, session=Between(first, date.max))
     rewritten = {key: value for key, value in current.items() if key >= partition_of(dataset, first)}
-    inputs.record(lake, f"features:{name}", rewritten, run_id=context.run_id)
+    inputs.record(lake, f"features:{name}", rewritten, run_id=context.run.run_id)
     return dg.MaterializeResult(metadata={"rows": written.height, "written from": str(first), "to": str(last)})
 
 

@@ -46,11 +46,11 @@ def promotion_reviews(project: Project) -> list[dg.AssetsDefinition]:
         current = inputs.review(project, lake, key, standing)
         to = NEXT_STAGE.get(standing.stage)
         if to is None:
-            inputs.record(lake, "review", {key: current}, run_id=context.run_id)
+            inputs.record(lake, "review", {key: current}, run_id=context.run.run_id)
             return dg.MaterializeResult(metadata={"stage": standing.stage, "decision": "there is no stage above"})
         made = review(project, definition, lake, ledger.store(), to=to, at=now())
         ledger.publish_head()
-        inputs.record(lake, "review", {key: current}, run_id=context.run_id)
+        inputs.record(lake, "review", {key: current}, run_id=context.run.run_id)
         return dg.MaterializeResult(
             metadata={
                 "approved": made.decision.approved,

@@ -30,7 +30,7 @@ def scorecards(project: Project) -> list[dg.AssetsDefinition]:
         current = inputs.scorecard(project, definition, lake, family=research.family_of(lake, definition))
         metrics = measure_from(lake, project, definition)
         lake.replace("scorecards", scorecard_rows(key, metrics), strategy=key)
-        inputs.record(lake, "scorecard", {key: current}, run_id=context.run_id)
+        inputs.record(lake, "scorecard", {key: current}, run_id=context.run.run_id)
         return dg.MaterializeResult(metadata={name: _shown(one) for name, one in metrics.items()})
 
     return [scorecard]

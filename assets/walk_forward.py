@@ -41,7 +41,7 @@ def walk_forwards(project: Project) -> list[dg.AssetsDefinition]:
             lake, key, name, simulation=walked.simulation, bars=walked.bars, plan=plan, returns=walked.returns
         )
         lake.replace("windows", tables.frame("windows", [row]), strategy=key, window=name)
-        inputs.record(lake, "walk_forward", {f"{key}|{name}": current}, run_id=context.run_id)
+        inputs.record(lake, "walk_forward", {f"{key}|{name}": current}, run_id=context.run.run_id)
         return dg.MaterializeResult(
             metadata={
                 "in_sample": f"{window.in_sample[0]} to {window.in_sample[-1]}",

@@ -13,5 +13,5 @@ from resources.warehouse import Warehouse
 def warehouse(context: dg.AssetExecutionContext, lake: Lake, sql: Warehouse) -> dg.MaterializeResult:
     current = inputs.warehouse(lake)
     rows = sql.rebuild(lake)
-    inputs.record(lake, "warehouse", {inputs.ALL: current}, run_id=context.run_id)
+    inputs.record(lake, "warehouse", {inputs.ALL: current}, run_id=context.run.run_id)
     return dg.MaterializeResult(metadata={"tables": len(rows), **rows})

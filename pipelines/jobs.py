@@ -5,19 +5,17 @@ from collections.abc import Iterable
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from assets.partitions import STRATEGIES, STRATEGY_WINDOWS
-
 Job = UnresolvedAssetJobDefinition
 MARKET = "market_"
 RESEARCH, WALK_FORWARD, SCORECARDS = "research", "walk_forward", "scorecards"
 CONTROLS, REVIEWS, MAINTENANCE = "controls", "review_promotions", "maintenance"
 _SELECTED = {
-    RESEARCH: (["certificates", "backtest"], STRATEGIES, "Prove, backtest and count the trials of a strategy version."),
-    WALK_FORWARD: (["walk_forward"], STRATEGY_WINDOWS, "Choose in-sample, judge out-of-sample."),
-    SCORECARDS: (["scorecard"], STRATEGIES, "Measure what the backtest and the windows left."),
-    CONTROLS: (["controls"], None, "Send the negative controls through the gate."),
-    REVIEWS: (["promotion_review"], STRATEGIES, "Decide whether a strategy version may move up a stage."),
-    MAINTENANCE: (["warehouse"], None, "Rebuild the warehouse and swap it in."),
+    RESEARCH: (["certificates", "backtest"], "Prove, backtest and count the trials of a strategy version."),
+    WALK_FORWARD: (["walk_forward"], "Choose in-sample, judge out-of-sample."),
+    SCORECARDS: (["scorecard"], "Measure what the backtest and the windows left."),
+    CONTROLS: (["controls"], "Send the negative controls through the gate."),
+    REVIEWS: (["promotion_review"], "Decide whether a strategy version may move up a stage."),
+    MAINTENANCE: (["warehouse"], "Rebuild the warehouse and swap it in."),
 }
 
 
@@ -34,7 +32,7 @@ def jobs(datasets: Iterable[str]) -> dict[str, Job]:
         for name in datasets
     }
     rest = {
-        name: dg.define_asset_job(name, dg.AssetSelection.assets(*keys), partitions_def=partitions, description=about)
-        for name, (keys, partitions, about) in _SELECTED.items()
+        name: dg.define_asset_job(name, dg.AssetSelection.assets(*keys), description=about)
+        for name, (keys, about) in _SELECTED.items()
     }
     return {**market, **rest}

@@ -23,7 +23,7 @@ from resources import lock
 from resources.clock import now
 from resources.errors import BrokenLedgerError, UnknownDatasetError
 
-_OUR_ERROR = re.compile(r"^(?:engine|quality|resources)\.errors\.\w+: ")
+_OUR_ERROR = re.compile(r"^(?:(?:engine|quality|resources)\.errors\.\w+|dagster\.\S+AssetCheckFailedError): ")
 Say = Callable[[str], None]
 
 
@@ -149,14 +149,21 @@ def _first_job(due: Sequence[night.Work]) -> list[night.Work]:
 
 
 def _reason(result: dg.ExecuteInProcessResult) -> str:
-    """What ended the run, as one line of the error that caused it."""
+    """What ended the run, as a sentence: our own refusal where there is one, else the first cause."""
     for event in result.all_events:
-        if event.is_step_failure and event.step_failure_data.error is not None:
+        error = None
+        if event.is_step_failure:
             error = event.step_failure_data.error
-            while error.cause is not None:
-                error = error.cause
-            return _OUR_ERROR.sub("", error.message.strip().partition("\n")[0])
-    return "a check stopped what comes after it"
+        elif event.is_job_event and event.is_failure:
+            error = event.job_failure_data.error
+        chain = []
+        while error is not None:
+            chain.append(error.message.strip())
+            error = error.cause
+        ours = [message for message in chain if _OUR_ERROR.match(message)]
+        if chain:
+            return _OUR_ERROR.sub("", (ours or chain[-1:])[0])
+    return "no reason was recorded: see the run in the UI"
 
 
 def _told(value: float) -> str:

@@ -6,13 +6,14 @@ For one instrument and one range of sessions, in this order:
    its ts, else (no readable ts) the first session its receipt was asked for;
 2. every row is held against every rule; a row that breaks any is quarantined with all of them;
 3. identical duplicates within a receipt are counted and one is kept; conflicting ones are all
-   refused, unless the data set keeps the last;
+   refused, unless the data set keeps the last: then those before it break no rule;
 4. of what is left, the newest receipt's row is the accepted bar, except where it equals an older
    one within float noise: then the older bytes stay.
 """
 
 from collections.abc import Callable
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -22,13 +23,14 @@ from engine.bars import COLUMNS, PRICES, timeframe_us
 
 NOISE = 1e-12  # relative; below it a difference between receipts is float noise, not a restatement
 _OHLC = [pl.col(price) for price in PRICES]
+_NUMBERS = pl.all_horizontal(price.is_finite().fill_null(value=False) for price in _OHLC)
 
 ROW_RULES: dict[str, Callable[[int], pl.Expr]] = {
     "unparsable_ts": lambda _: pl.col("ts").is_null(),
-    "null_ohlc": lambda _: ~pl.all_horizontal(price.is_finite().fill_null(value=False) for price in _OHLC),
-    "non_positive_price": lambda _: pl.any_horizontal(price <= 0 for price in _OHLC),
-    "high_below_body": lambda _: pl.col("high") < pl.max_horizontal("open", "close"),
-    "low_above_body": lambda _: pl.col("low") > pl.min_horizontal("open", "close"),
+    "null_ohlc": lambda _: ~_NUMBERS,
+    "non_positive_price": lambda _: _NUMBERS & pl.any_horizontal(price <= 0 for price in _OHLC),
+    "high_below_body": lambda _: _NUMBERS & (pl.col("high") < pl.max_horizontal("open", "close")),
+    "low_above_body": lambda _: _NUMBERS & (pl.col("low") > pl.min_horizontal("open", "close")),
     "negative_volume": lambda _: pl.col("volume") < 0,
     "off_grid": lambda length: pl.col("ts").dt.timestamp("us") % length != 0,
     "off_session": lambda length: (pl.col("ts").dt.timestamp("us") % length == 0) & pl.col("known_at").is_null(),
@@ -56,12 +58,13 @@ def judge(
         timeframe: length of the bars; its grid starts at midnight UTC.
         on_conflict: what becomes of different rows with one ts in one receipt.
 
-    NaN and infinite prices break `null_ohlc`; a null price breaks no other price rule. A null volume is allowed.
+    A row with a null, NaN or infinite price breaks `null_ohlc` and no other price rule. A null volume is allowed.
     """
     length = timeframe_us(timeframe)
     rows = _with_duplicates(_with_sessions(raw, due), on_conflict=on_conflict)
     broken = [pl.when(rule(length).fill_null(value=False)).then(pl.lit(name)) for name, rule in ROW_RULES.items()]
-    rows = rows.with_columns(rules=pl.concat_list(broken).list.drop_nulls())
+    none = pl.lit([], dtype=pl.List(pl.String))
+    rows = rows.with_columns(rules=pl.when("superseded").then(none).otherwise(pl.concat_list(broken).list.drop_nulls()))
     refused = pl.col("rules").list.len() > 0
     good = rows.filter(~refused, pl.col("kept"))
     return Judged(
@@ -86,8 +89,7 @@ def digests(bars: pl.DataFrame) -> pl.DataFrame:
         packed[column] = values[column].to_numpy() + 0.0
     runs = bars.select(pl.col("session").rle()).unnest("session")
     ends = runs["len"].cum_sum().to_list()
-    starts = [0, *ends[:-1]]
-    hashes = [blake2b(packed[a:b].tobytes(), digest_size=32).hexdigest() for a, b in zip(starts, ends, strict=True)]
+    hashes = [blake2b(packed[a:b].tobytes(), digest_size=32).hexdigest() for a, b in pairwise([0, *ends])]
     return pl.DataFrame(
         {"session": runs["value"], "digest": hashes, "n_bars": runs["len"].cast(pl.Int32)},
         schema={"session": pl.Date, "digest": pl.String, "n_bars": pl.Int32},
@@ -109,8 +111,9 @@ def _with_duplicates(rows: pl.DataFrame, *, on_conflict: Literal["refuse", "keep
     dated = pl.col("ts").is_not_null()
     rows = rows.with_columns(different=different & dated)
     if on_conflict == "keep_last":
-        return rows.with_columns(conflicting=pl.lit(value=False), kept=last | ~dated)
-    return rows.with_columns(conflicting=pl.col("different"), kept=first | ~dated)
+        rows = rows.with_columns(conflicting=pl.lit(value=False), kept=last | ~dated)
+        return rows.with_columns(superseded=pl.col("different") & ~pl.col("kept"))
+    return rows.with_columns(conflicting=pl.col("different"), kept=first | ~dated, superseded=pl.lit(value=False))
 
 
 def _newest(good: pl.DataFrame) -> pl.DataFrame:
@@ -121,7 +124,7 @@ def _newest(good: pl.DataFrame) -> pl.DataFrame:
     if several.is_empty():
         return once
     kept = several.group_by("ts", maintain_order=True).first().select(good.columns)
-    for (sequence,), newer in several.group_by("sequence", maintain_order=True):
+    for (sequence,), newer in several.sort("sequence").group_by("sequence", maintain_order=True):
         if sequence == several["sequence"].min():
             continue
         both = kept.join(newer, on="ts", how="left", suffix="_newer", maintain_order="left")

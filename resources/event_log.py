@@ -44,6 +44,18 @@ class KeptOpenSqliteEventLog(SqliteEventLogStorage):
             with engine.connect() as connection, connection.begin():
                 yield connection
 
+    def wipe(self) -> None:
+        self._close_all()  # what is kept open of a file that is deleted would go on writing into nothing
+        super().wipe()
+
+    def dispose(self) -> None:
+        super().dispose()
+        self._close_all()
+
+    def _close_all(self) -> None:
+        while self._engines:
+            self._engines.popitem()[1].dispose()
+
     def _engine(self, shard: str) -> Engine:
         if shard not in self._engines:
             engine = create_engine(

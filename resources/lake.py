@@ -45,7 +45,7 @@ class Lake(dg.ConfigurableResource):
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Lake"]:
-        purpose = f"run {context.run_id}" if context.run_id else "a run"
+        purpose = f"run {context.run.run_id}" if context.run else "a run"
         with lock.held(Path(self.lock_path), purpose=purpose, wait=True):
             yield self
 
@@ -89,6 +89,10 @@ class Lake(dg.ConfigurableResource):
             msg = f"a write of {name!r} must name the window it owns; to add rows use append"
             raise LakeError(msg)
         checked = tables.check(name, frame)
+        inside = checked.filter(*(_expression(column, wanted) for column, wanted in window.items()))
+        if inside.height < checked.height:
+            msg = f"{checked.height - inside.height} rows for {name!r} lie outside the window {window}: write what it holds"
+            raise LakeError(msg)
         predicate = " AND ".join(_predicate(column, wanted) for column, wanted in window.items())
 
         def write() -> None:
@@ -96,12 +100,16 @@ class Lake(dg.ConfigurableResource):
                 if self.exists(name):
                     DeltaTable(str(self.path(name))).delete(predicate)
                 return
+            rows = checked.to_arrow()
+            partition_by = list(tables.table(name).partition_by) or None
+            if not self.exists(name):  # an overwrite of a table that another made meanwhile would take its rows
+                DeltaTable.create(str(self.path(name)), rows.schema, mode="ignore", partition_by=partition_by)
             write_deltalake(
                 str(self.path(name)),
-                checked.to_arrow(),
+                rows,
                 mode="overwrite",
-                predicate=predicate if self.exists(name) else None,
-                partition_by=list(tables.table(name).partition_by) or None,
+                predicate=predicate,
+                partition_by=partition_by,
                 schema_mode="merge" if tables.table(name).open_ended else None,
             )
 
@@ -146,13 +154,15 @@ def _predicate(column: str, wanted: Condition) -> str:
     if isinstance(wanted, Between):
         return f'"{column}" >= {_literal(wanted.first)} AND "{column}" < {_literal(wanted.end)}'
     if isinstance(wanted, list):
+        if not wanted:
+            return "FALSE"
         return f'"{column}" IN ({", ".join(_literal(value) for value in wanted)})'
     return f'"{column}" = {_literal(wanted)}'
 
 
 def _literal(value: Scalar) -> str:
     if isinstance(value, datetime):
-        return f"TIMESTAMP '{value.isoformat()}'"
+        return f"'{value.isoformat()}'"  # as TIMESTAMP it would be in nanoseconds, which the kernel refuses to compare
     if isinstance(value, date):
         return f"DATE '{value.isoformat()}'"
     if isinstance(value, int):

@@ -28,7 +28,7 @@ class Warehouse(dg.ConfigurableResource):
         rows = {}
         with DuckDBResource(database=str(fresh)).get_connection() as connection:
             for name, table in TABLES.items():
-                if name in _VIEWS and lake.exists(name):
+                if name in _VIEWS and lake.files(name):
                     connection.execute(_view(table, lake))
                 else:
                     copied = lake.read(name).to_arrow()  # noqa: F841 - DuckDB finds it by its name

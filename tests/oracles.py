@@ -2,10 +2,15 @@
 
 `simulated` is the bar simulator with a list of order dictionaries and a loop over everything, written from the contract
 `simulation.md`: every bar it asks every order, in the order the contract gives, whether it fills.
+
+`judged` and `digested` are the judge of bars, row by row over dictionaries, written from the contract `data.md`.
 """
 
 import copy
+import hashlib
 import math
+import struct
+from datetime import UTC, datetime, time
 
 DAY = 86_400_000_000
 
@@ -463,3 +468,119 @@ class Book:
             "r": pnl / position["risk"] if position["risk"] else None,
             "ambiguous": any(fill["ambiguous"] for fill in fills),
         }
+
+
+OHLC = ("open", "high", "low", "close")
+OHLCV = (*OHLC, "volume")
+
+
+def judged(rows, due, *, length, keep_last):
+    """What becomes of `rows`: `{"accepted", "quarantined", "counts"}`.
+
+    `rows` are dictionaries with sequence, line, ts, the five values, received_at and first_session, `due` ones with
+    session, ts and known_at, `length` is a timedelta. Accepted are the rows themselves by ts, quarantined is the set of
+    broken rules by (sequence, line), counts are dictionaries by session.
+    """
+    bars_due = {bar["ts"]: bar for bar in due}
+    session_of, broken, spare, doubled = {}, {}, set(), set()
+    for row in rows:
+        name = (row["sequence"], row["line"])
+        bar = bars_due.get(row["ts"])
+        if bar:
+            session_of[name] = bar["session"]
+        else:
+            session_of[name] = row["ts"].date() if row["ts"] else row["first_session"]
+        twins = [other for other in rows if row["ts"] and (other["sequence"], other["ts"]) == (name[0], row["ts"])]
+        conflict = any(not same_values(row, twin) for twin in twins)
+        if twins and name[1] != (max if keep_last else min)(twin["line"] for twin in twins):
+            spare.add(name)
+            if not conflict:
+                doubled.add(name)
+        broken[name] = set() if conflict and keep_last and name in spare else rules_broken(row, bar, length)
+        if conflict and not keep_last:
+            broken[name].add("conflicting_duplicate")
+    return {
+        "accepted": newest([row for row in rows if not broken[id_of(row)] and id_of(row) not in spare]),
+        "quarantined": {name: rules for name, rules in broken.items() if rules},
+        "counts": counted(session_of, broken, doubled),
+    }
+
+
+def id_of(row):
+    return row["sequence"], row["line"]
+
+
+def rules_broken(row, bar, length):
+    broken = set()
+    prices = [row[name] for name in OHLC]
+    if any(price is None or not math.isfinite(price) for price in prices):
+        broken.add("null_ohlc")
+    else:
+        opened, high, low, closed = prices
+        if min(prices) <= 0:
+            broken.add("non_positive_price")
+        if high < opened or high < closed:
+            broken.add("high_below_body")
+        if low > opened or low > closed:
+            broken.add("low_above_body")
+    if row["volume"] is not None and row["volume"] < 0:
+        broken.add("negative_volume")
+    if row["ts"] is None:
+        broken.add("unparsable_ts")
+    elif (row["ts"] - datetime.combine(row["ts"].date(), time(), UTC)) % length:
+        broken.add("off_grid")
+    elif bar is None:
+        broken.add("off_session")
+    if bar and row["received_at"] < bar["known_at"]:
+        broken.add("unclosed_bar")
+    return broken
+
+
+def same_values(one, other, *, noise=0.0):
+    return all(same(one[name], other[name], noise) for name in OHLCV)
+
+
+def same(one, other, noise):
+    if one is None or other is None:
+        return one is other
+    if math.isnan(one) or math.isnan(other):
+        return math.isnan(one) and math.isnan(other)
+    return one == other or abs(one - other) <= noise * max(abs(one), abs(other))
+
+
+def newest(good):
+    accepted = {}
+    for row in sorted(good, key=id_of):
+        held = accepted.get(row["ts"])
+        if held is None or not same_values(held, row, noise=1e-12):
+            accepted[row["ts"]] = row
+    return dict(sorted(accepted.items()))
+
+
+def counted(session_of, broken, doubled):
+    counts = {}
+    for session in sorted(set(session_of.values())):
+        latest = max(sequence for (sequence, _), of in session_of.items() if of == session)
+        names = [name for name, of in session_of.items() if of == session and name[0] == latest]
+        counts[session] = {
+            "received": len(names),
+            "refused": sum(1 for name in names if broken[name]),
+            "null_rows": sum(1 for name in names if "null_ohlc" in broken[name]),
+            "conflicting": sum(1 for name in names if "conflicting_duplicate" in broken[name]),
+            "identical": sum(1 for name in names if name in doubled),
+        }
+    return counts
+
+
+def digested(bars):
+    """`{session: (digest, n_bars)}` of dictionaries with session, ts and the five values, in order of ts."""
+    packed = {}
+    for bar in bars:
+        micros = round((bar["ts"] - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1e6)
+        values = [math.nan if bar[name] is None else bar[name] for name in OHLCV]
+        values = [0.0 if value == 0 else value for value in values]
+        packed.setdefault(bar["session"], []).append(struct.pack("<q5d", micros, *values))
+    return {
+        session: (hashlib.blake2b(b"".join(rows), digest_size=32).hexdigest(), len(rows))
+        for session, rows in packed.items()
+    }

@@ -1,0 +1,294 @@
+"""A whole night on a small slice of real bars, through a real Dagster instance, and what is due after it."""
+
+import shutil
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from assets.partitions import AS_OF_TAG
+from pipelines import jobs, night
+from pipelines.code_location import build
+from pipelines.requests import ATTEMPTS, run_requests
+from pipelines.summary import summary
+from pipelines.workplace import Workplace, open_workplace
+from quality.errors import ConfigurationError
+from resources.clock import now
+from resources.intake import receive
+from tests.small_project import FIRST, LAST, STRATEGY, instance, quiet_night, restating, write_project
+
+DAY = date(2017, 7, 17)  # inside the second window's out-of-sample, after the first window's
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project after its first night; tests work on copies of it."""
+    root = tmp_path_factory.mktemp("small")
+    with pytest.MonkeyPatch.context() as patch:
+        workplace = _open(write_project(root), patch)
+        assert quiet_night(workplace).failed == []
+    return root
+
+
+@pytest.fixture
+def after(done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+    copy = tmp_path / "copy"
+    shutil.copytree(done, copy)
+    return _open(copy, monkeypatch)
+
+
+def _open(root: Path, patch: pytest.MonkeyPatch) -> Workplace:
+    patch.setenv("GAUNTLET_PROJECT", str(root))
+    patch.setenv("GAUNTLET_HOME", str(root / "home"))
+    return open_workplace()
+
+
+def _due(workplace: Workplace) -> list[night.Work]:
+    as_of = night.as_of_now(workplace.project, workplace.sources, at=now())
+    return night.due(workplace.project, workplace.lake, workplace.ledger.store(), as_of)
+
+
+def _shifted(day: date, instrument: str) -> Callable[[str, pl.DataFrame], pl.DataFrame]:
+    """One instrument's bars of one day, one per mille higher."""
+
+    def change(of: str, rows: pl.DataFrame) -> pl.DataFrame:
+        if of != instrument:
+            return rows
+        on_day = pl.col("ts").dt.date() == day
+        prices = ("open", "high", "low", "close")
+        return rows.with_columns(
+            pl.when(on_day).then(pl.col(price) * 1.001).otherwise(price).alias(price) for price in prices
+        )
+
+    return change
+
+
+def test_the_night_goes_from_bars_to_a_decision(after: Workplace) -> None:
+    told = summary(after, quiet_night(after))
+    (dataset,) = told["datasets"]
+    (strategy,) = told["strategies"]
+    assert dataset["sessions"] == 21
+    assert dataset["rows_accepted"] == dataset["rows_received"] == after.lake.read("bars").height > 12_000
+    assert {one["id"] for one in dataset["instruments"]} == {"BTCUSD.BITFINEX", "ETHUSD.BITFINEX"}
+    assert strategy["strategy"] == STRATEGY
+    assert strategy["stage"] == "lab"
+    assert strategy["backtest"]["n_trades"] == after.lake.read("trades", scope="backtest").height > 0
+    assert strategy["walk_forward"]["oos_windows_positive"] is not None
+    assert {"metric", "value", "bound", "limit", "passed", "why"} == set(strategy["decision"]["verdicts"][0])
+    assert not strategy["decision"]["approved"]
+    assert told["controls"]["of"] == 1
+    assert after.lake.read("windows")["window"].sort().to_list() == ["w001", "w002"]
+    assert after.settings.warehouse.exists()
+
+
+def test_a_second_night_finds_nothing_new_and_says_the_same(after: Workplace) -> None:
+    first, second = summary(after, quiet_night(after)), summary(after, quiet_night(after))
+    assert second["new"] is False
+    assert second["run_ids"] == []
+    assert {name: value for name, value in second.items() if name != "seconds"} == {
+        name: value for name, value in first.items() if name != "seconds"
+    }
+
+
+def test_after_a_night_one_tick_of_each_sensor_asks_for_nothing(after: Workplace) -> None:
+    definitions = build(after)
+    repository = definitions.get_repository_def()
+    dagster = instance()
+    assert len(repository.sensor_defs) == 7
+    for sensor in repository.sensor_defs:
+        context = dg.build_sensor_context(
+            instance=dagster, instance_ref=dagster.get_ref(), repository_def=repository, sensor_name=sensor.name
+        )
+        tick = sensor.evaluate_tick(context)
+        assert tick.run_requests == [], sensor.name
+        assert tick.skip_message == "nothing is due", sensor.name
+        again = dg.build_sensor_context(
+            instance=dagster, instance_ref=dagster.get_ref(), repository_def=repository, cursor=tick.cursor
+        )
+        assert sensor.evaluate_tick(again).skip_message == "nothing changed since nothing was due", sensor.name
+
+
+def test_after_a_night_the_schedule_asks_for_nothing(after: Workplace) -> None:
+    repository = build(after).get_repository_def()
+    (schedule,) = repository.schedule_defs
+    context = dg.build_schedule_context(instance=instance(), repository_def=repository, scheduled_execution_time=now())
+    tick = schedule.evaluate_tick(context)
+    assert tick.run_requests == []
+    assert tick.skip_message == "nothing of crypto_5m is due"
+
+
+def test_after_one_restated_day_exactly_what_depends_on_it_is_due(after: Workplace) -> None:
+    dataset = after.project.datasets["crypto_5m"]
+    source = restating("one day", _shifted(DAY, "ETHUSD.BITFINEX")).open(dataset)
+    before = after.lake.read("digests")
+    receive(after.lake, dataset, source, first=DAY, last=DAY, at=now())
+
+    assert [str(work) for work in _due(after)] == [f"market_crypto_5m {DAY}"]
+    definitions = build(after)
+    _run(definitions, _due(after)[0])
+
+    changed = after.lake.read("digests").join(before, on=["session", "instrument", "digest"], how="anti")
+    assert changed.select("session", "instrument").rows() == [(DAY, "ETHUSD.BITFINEX")]
+    # the first window ends on the 12th and does not depend on the 17th; the second does
+    assert [str(work) for work in _due(after)] == [
+        f"research {STRATEGY}",
+        f"walk_forward {STRATEGY}|w002",
+        "controls",
+    ]
+    assert quiet_night(after).failed == []
+    assert _due(after) == []
+
+
+def _run(definitions: dg.Definitions, work: night.Work) -> None:
+    (request,) = run_requests([work], instance(), definitions.get_repository_def())
+    result = definitions.resolve_job_def(work.job).execute_in_process(
+        instance=instance(),
+        partition_key=request.partition_key,
+        asset_selection=request.asset_selection,
+        tags=request.tags,
+    )
+    assert result.success
+
+
+def test_a_rerun_of_a_day_changes_no_table(after: Workplace) -> None:
+    tables = ("receipts", "raw_bars", "bars", "quarantine", "digests", "sla_record", "resampled_bars", "features")
+    before = {name: _content(after, name) for name in tables}
+    work = night.Work(jobs.market_job("crypto_5m"), (str(DAY),), "by hand", LAST)
+    _run(build(after), work)
+    for name in tables:
+        if name not in ("receipts", "raw_bars"):  # asked again for one day: another receipt, the same bars
+            assert _content(after, name).equals(before[name]), name
+    assert _content(after, "raw_bars").height == before["raw_bars"].height + 2 * 288
+    _run(build(after), work)
+    assert _content(after, "receipts").height == before["receipts"].height + 2  # the same again is no new receipt
+
+
+def _content(workplace: Workplace, name: str) -> pl.DataFrame:
+    rows = workplace.lake.read(name)
+    drop = [column for column in ("sequence",) if column in rows.columns and name == "bars"]
+    rows = rows.drop(drop)
+    return rows.sort([column for column in rows.columns if rows.schema[column] != pl.List(pl.String)])
+
+
+def test_a_night_up_to_an_earlier_session_looks_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workplace = _open(write_project(tmp_path), monkeypatch)
+    early = date(2017, 7, 13)
+    done = quiet_night(workplace, no_later_than=early)
+    assert done.as_of == {"crypto_5m": early}
+    assert workplace.lake.read("bars")["session"].max() == early
+    assert workplace.lake.read("windows")["window"].to_list() == ["w001"]
+    w001 = workplace.lake.read("windows")
+
+    done = quiet_night(workplace)
+    assert done.failed == []
+    assert workplace.lake.read("receipts")["first_session"].unique().sort().to_list() == [FIRST, date(2017, 7, 14)]
+    assert workplace.lake.read("windows").filter(pl.col("window") == "w001").equals(w001)
+    assert workplace.lake.read("windows").height == 2
+
+
+def test_a_newest_session_that_fails_for_too_many_instruments_stops_what_comes_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def five_bars_short(_: str, rows: pl.DataFrame) -> pl.DataFrame:
+        bad = date(2017, 7, 13)
+        short = (pl.col("ts").dt.date() == bad) & (pl.col("ts").dt.hour() == 3) & (pl.col("ts").dt.minute() < 25)
+        return rows.filter(~short)
+
+    workplace = _open(write_project(tmp_path), monkeypatch)._replace(sources=restating("short", five_bars_short))
+    done = quiet_night(workplace, no_later_than=date(2017, 7, 13))
+    told = summary(workplace, done)
+    assert told["datasets"][0]["blocked"] is True
+    assert [one["embargoed"] for one in told["datasets"][0]["instruments"]] == [True, True]
+    (failure,) = done.failed
+    assert failure.reason == "1 blocking asset check failed with ERROR severity:\ncrypto_5m/bars: completeness"
+    assert workplace.lake.read("resampled_bars").is_empty()
+    assert workplace.lake.read("equity").is_empty()
+    as_of = {"crypto_5m": date(2017, 7, 13)}
+    assert night.due(workplace.project, workplace.lake, workplace.ledger.store(), as_of) == [], (
+        "asking again would block again"
+    )
+
+    done = quiet_night(workplace)  # a later session passes: the blocked days are made up for
+    assert done.failed == []
+    assert workplace.lake.read("resampled_bars")["session"].n_unique() == 21
+    assert workplace.lake.read("features").height == workplace.lake.read("bars").height
+    assert workplace.lake.read("equity", scope="backtest").height == 21
+
+
+def test_a_registered_version_that_changed_is_refused_until_it_is_bumped(
+    after: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signal = after.settings.project / "strategies" / "small_cross.py"
+    signal.write_text(signal.read_text().replace("enter=crossed_above", "enter_short=crossed_above"))
+    changed = _open(after.settings.project, monkeypatch)
+    with pytest.raises(
+        ConfigurationError, match=r"small_cross@1\.0\.0 is registered with other code, expected a new version"
+    ):
+        quiet_night(changed)
+
+    configuration = signal.with_suffix(".yaml")
+    configuration.write_text(configuration.read_text().replace("version: 1.0.0", "version: 1.0.1"))
+    bumped = _open(after.settings.project, monkeypatch)
+    assert quiet_night(bumped).failed == []
+    stages = [entry.strategy for entry in bumped.ledger.store().entries() if entry.kind == "registered"]
+    assert stages == ["small_cross@1.0.0", "small_cross@1.0.1"]
+    trials = bumped.lake.read("trials")
+    assert trials.height == 4, "two parameter sets of two codes, in one family"
+    assert trials["family"].unique().to_list() == ["small_cross"]
+
+
+def test_a_comment_changes_no_version(after: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    signal = after.settings.project / "strategies" / "small_cross.py"
+    signal.write_text(signal.read_text().replace("class SmallCross", "# said better\n\n\nclass SmallCross"))
+    assert quiet_night(_open(after.settings.project, monkeypatch)).run_ids == []
+
+
+def test_a_strategy_that_raises_fails_alone_and_is_told(after: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = after.settings.project / "strategies"
+    broken = (
+        (folder / "small_cross.py")
+        .read_text()
+        .replace("SmallCross", "Broken")
+        .replace("        return", "        1 / 0\n        return")
+    )
+    (folder / "broken.py").write_text(broken)
+    (folder / "broken.yaml").write_text((folder / "small_cross.yaml").read_text().replace("small_cross", "broken"))
+    workplace = _open(after.settings.project, monkeypatch)
+    done = quiet_night(workplace)
+    assert {failure.work.split()[1].split("@")[0] for failure in done.failed} == {"broken"}
+    assert "broken.py:14" in done.failed[0].reason
+    assert "ZeroDivisionError" in done.failed[0].reason
+    (told,) = (one for one in summary(workplace, done)["strategies"] if one["strategy"] == STRATEGY)
+    assert told["decision"] is not None
+
+
+def test_a_failed_piece_is_tried_again_once_and_then_waits(after: Workplace) -> None:
+    work = night.Work(jobs.RESEARCH, (STRATEGY,), "sha256:x", LAST)
+    dagster = instance()
+    repository = build(after).get_repository_def()
+    keys = []
+    for attempt in range(ATTEMPTS):
+        (request,) = run_requests([work], dagster, repository)
+        keys.append(request.run_key)
+        dagster.add_run(
+            dg.DagsterRun(
+                job_name=work.job, run_id=dg_run_id(attempt), tags=work.tags, status=dg.DagsterRunStatus.FAILURE
+            )
+        )
+    assert len(set(keys)) == ATTEMPTS
+    assert run_requests([work], dagster, repository) == []
+
+
+def dg_run_id(attempt: int) -> str:
+    return f"00000000-0000-0000-0000-{attempt:012d}"
+
+
+def test_runs_say_how_far_they_look(after: Workplace) -> None:
+    runs = instance().get_runs()
+    assert {run.tags[AS_OF_TAG] for run in runs} == {str(LAST)}
+    assert {run.job_name for run in runs} == {
+        "market_crypto_5m", "research", "walk_forward", "scorecards", "controls", "review_promotions", "maintenance",
+    }  # fmt: skip
