@@ -68,11 +68,16 @@ def promotion_reviews(project: Project) -> list[dg.AssetsDefinition]:
 def review(
     project: Project, definition: StrategyDefinition, lake: Lake, ledger: LedgerStore, *, to: Target, at: datetime
 ) -> Review:
-    """Judge the evidence that is there, and append to the ledger what it does not say yet."""
+    """Judge the evidence that is there, and append to the ledger what it does not say yet.
+
+    For a stage that is not the next one it is an answer to a question, and nothing is appended.
+    """
     policy, key = project.promotion, definition.configuration.key
     gathered = gather(project, definition, lake)
     keep(lake, gathered)
     decision = decide(policy, gathered, to)
+    if NEXT_STAGE.get(standing_of(project, ledger, key).stage) != to:
+        return Review(decision, appended=())
     expires = policy.evidence_expires_days
     drafts: list[tuple[dict[str, Any], Any]] = [
         (

@@ -168,17 +168,23 @@ def _embargoed(history: History, instrument: str, clock: pl.DataFrame) -> Truths
 def _actions(
     history: History, plan: Plan, clock: pl.DataFrame, rows_of: Sequence[NDArray[np.int64]]
 ) -> tuple[Floats, Floats]:
-    """Splits and dividends on the instrument's first bar at or after each ex-date."""
+    """Splits and dividends on the instrument's first bar at or after each ex-date.
+
+    A dividend is cash per unit held after its own day's split, on the grid after its bar's: where a later split acts on
+    the same bar, there are more units to share it.
+    """
     shape = (clock.height, len(plan.instruments))
     splits, dividends = np.ones(shape), np.zeros(shape)
     for column, (instrument, rows) in enumerate(zip(plan.instruments, rows_of, strict=True)):
         sessions = history.raw[instrument.id]["session"]
-        for action in history.actions.filter(pl.col("instrument") == instrument.id).iter_rows(named=True):
+        own = history.actions.filter(pl.col("instrument") == instrument.id)
+        for action in own.sort("ex_date", "kind", descending=[False, True]).iter_rows(named=True):  # splits first
             at = int(sessions.search_sorted(action["ex_date"], "left"))
             if at in (0, len(sessions)):  # nothing was held before the first bar; after the last nothing happens
                 continue
             if action["kind"] == "split":
                 splits[rows[at], column] *= action["value"]
+                dividends[rows[at], column] /= action["value"]
             else:
                 dividends[rows[at], column] += action["value"]
     return splits, dividends

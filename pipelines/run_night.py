@@ -21,9 +21,12 @@ from pipelines.workplace import Workplace
 from quality.documents import nearest
 from resources import lock
 from resources.clock import now
-from resources.errors import BrokenLedgerError, UnknownDatasetError
+from resources.errors import BrokenLedgerError, NoSessionError, UnknownDatasetError
 
 _OUR_ERROR = re.compile(r"^(?:(?:engine|quality|resources)\.errors\.\w+|dagster\.\S+AssetCheckFailedError): ")
+BY_TERMINAL = {"gauntlet/by": "terminal"}
+SHOWN_COUNTS = 6
+_UNFINISHED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED]
 Say = Callable[[str], None]
 
 
@@ -47,6 +50,7 @@ def run_night(workplace: Workplace, *, only: Sequence[str], no_later_than: date 
 
     Raises:
         UnknownDatasetError: `only` names a data set that the project has not.
+        NoSessionError: no data set has a session by then.
         HomeBusyError: another process is writing the home folder.
         BrokenLedgerError: the ledger does not hold what was published.
         ConfigurationError: a registered strategy version has changed.
@@ -58,7 +62,10 @@ def run_night(workplace: Workplace, *, only: Sequence[str], no_later_than: date 
         register(workplace.project, workplace.ledger.store(), at=now())
         newest = night.as_of_now(workplace.project, workplace.sources, at=now(), no_later_than=no_later_than)
         as_of = {name: last for name, last in newest.items() if not only or name in only}
+        if not as_of:
+            raise NoSessionError(no_later_than, min(dataset.start for dataset in workplace.project.datasets.values()))
         run = _Run(workplace, build(workplace), dg.DagsterInstance.get(), say)
+        _close_dead_runs(run.instance)
         _add_partitions(workplace, as_of, run.instance)
         while True:
             due = night.due(workplace.project, workplace.lake, workplace.ledger.store(), as_of)
@@ -101,7 +108,7 @@ class _Run:
                 instance=self.instance,
                 partition_key=work.partitions[0] if len(work.partitions) == 1 else None,
                 asset_selection=assets_of(work, self.repository),
-                tags={**work.tags, **work.partition_tags, "gauntlet/by": "terminal"},
+                tags={**work.tags, **work.partition_tags, **BY_TERMINAL},
                 run_config=QUIET,
                 raise_on_error=False,
             )
@@ -121,7 +128,10 @@ class _Run:
         values = {name: value.value for name, value in materialization.metadata.items()}
         if path[-1] == "raw_bars":
             self.new_rows[path[0]] = self.new_rows.get(path[0], 0) + int(str(values["new_rows"]))
-        told = ", ".join(f"{name} {_told(value)}" for name, value in values.items() if isinstance(value, int | float))
+        counts = [f"{name} {_told(value)}" for name, value in values.items() if isinstance(value, int | float)]
+        told = ", ".join(counts[:SHOWN_COUNTS]) + (
+            f" and {len(counts) - SHOWN_COUNTS} more" if counts[SHOWN_COUNTS:] else ""
+        )
         self.say(f"  {'/'.join(path)}  [dim]{told}[/dim]")
 
 
@@ -141,6 +151,12 @@ def _require_sound_ledger(workplace: Workplace) -> None:
 def _add_partitions(workplace: Workplace, as_of: Mapping[str, date], instance: dg.DagsterInstance) -> None:
     for request in partition_requests(workplace.project, as_of):
         instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
+
+
+def _close_dead_runs(instance: dg.DagsterInstance) -> None:
+    """Runs of a terminal that was killed: whoever holds the lock knows that nobody is working on them."""
+    for run in instance.get_runs(dg.RunsFilter(tags=BY_TERMINAL, statuses=_UNFINISHED)):
+        instance.report_run_failed(run, "the terminal that ran it was killed")
 
 
 def _first_job(due: Sequence[night.Work]) -> list[night.Work]:

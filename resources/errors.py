@@ -19,6 +19,7 @@ ResourceError
 │   └── NoNextStageError            a strategy version that stands where nothing is above
 ├── UnknownDatasetError             a name that no data set of the project has
 ├── UnknownStrategyError            a name that no strategy version of the project has
+├── NoSessionError                  a night before the first session of every data set
 ├── NothingHeldError                a data set without bars, asked for research
 ├── WindowNotCompleteError          a walk-forward window that reaches beyond what is held
 ├── HomeBusyError                   another process is writing the home folder
@@ -157,3 +158,9 @@ class WindowNotCompleteError(ResourceError):
         super().__init__(
             f"window {window} of {strategy} is not complete on {last}; the newest that is: {newest or 'none'}"
         )
+
+
+class NoSessionError(ResourceError):
+    def __init__(self, until: date | None, first: date) -> None:
+        when = f"up to {until}" if until else "yet"
+        super().__init__(f"no data set has a session {when}: the earliest starts on {first}")

@@ -15,14 +15,12 @@ def nightly(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the report.")] = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Ingest, judge, research and review whatever is due. Exit 1 when a data set blocked."""
-    from rich.console import Console
-
-    from pipelines.cli.report import show
+    from pipelines.cli.report import console, show
     from pipelines.run_night import run_night
     from pipelines.summary import summary
     from pipelines.workplace import open_workplace
 
-    progress = Console(stderr=as_json, highlight=False)
+    progress = console(stderr=as_json)
     workplace = open_workplace()
     done = run_night(
         workplace,
@@ -34,5 +32,5 @@ def nightly(
     if as_json:
         typer.echo(json.dumps(result, indent=2))
     else:
-        show(Console(highlight=False), workplace, result, done)
+        show(console(), workplace, result, done)
     raise typer.Exit(1 if any(one["blocked"] for one in result["datasets"]) or done.failed else 0)

@@ -48,10 +48,8 @@ def review(
     as_json: AsJson = False,
 ) -> None:
     """May this strategy version move up? Every rule, passed or failed. Exit 1 when refused."""
-    from rich.console import Console
-
     from assets import promotion
-    from pipelines.cli.report import verdicts_table
+    from pipelines.cli.report import console, verdicts_table
     from resources import lock
     from resources.clock import now
 
@@ -66,11 +64,11 @@ def review(
     if as_json:
         _print_json(made.decision.document())
     else:
-        console = Console(highlight=False)
+        on = console()
         outcome = "approved" if made.decision.approved else "refused"
-        console.print(f"{strategy} {made.decision.from_} to {made.decision.to}: {outcome}")
-        console.print(verdicts_table(made.decision.verdicts))
-        console.print(f"decision {made.decision.id}\nevidence {made.decision.evidence}", soft_wrap=True)
+        on.print(f"{strategy} {made.decision.from_} to {made.decision.to}: {outcome}")
+        on.print(verdicts_table(made.decision.verdicts))
+        on.print(f"decision {made.decision.id}\nevidence {made.decision.evidence}", soft_wrap=True)
     raise typer.Exit(0 if made.decision.approved else 1)
 
 
@@ -134,8 +132,9 @@ def _print_json(value: Any) -> None:
 
 def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
+
+    from pipelines.cli.report import console
 
     if not rows:
         typer.echo(empty)
@@ -143,4 +142,4 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, empty:
     table = Table(*header, box=box.SIMPLE, pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    console().print(table)

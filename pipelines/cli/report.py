@@ -11,24 +11,31 @@ from pipelines.run_night import Done
 from pipelines.workplace import Workplace
 from quality.promotion import Decision, Verdict
 
+WIDTH = 160
 _PERCENT = {"net_return", "oos_net_return", "max_drawdown", "oos_windows_positive", "degradation"}
 _FIGURES = ("net_return", "sharpe", "max_drawdown", "n_trades", "oos_net_return", "oos_sharpe", "deflated_sharpe")
 
 
-def show(console: Console, workplace: Workplace, result: Mapping[str, Any], done: Done) -> None:
+def console(*, stderr: bool = False) -> Console:
+    """As wide as the terminal; where there is none (a file, a pipe), wide enough for every table."""
+    made = Console(stderr=stderr, highlight=False)
+    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=WIDTH)
+
+
+def show(on: Console, workplace: Workplace, result: Mapping[str, Any], done: Done) -> None:
     if not result["new"]:
-        console.print(f"\nNothing was new as of {result['as_of']}: everything below was computed before.")
+        on.print(f"\nNothing was new as of {result['as_of']}: everything below was computed before.")
     for dataset in result["datasets"]:
-        console.print(_dataset(dataset))
+        on.print(_dataset(dataset))
     if result["strategies"]:
-        console.print(_strategies(result["strategies"]))
+        on.print(_strategies(result["strategies"]))
     for strategy in result["strategies"]:
-        _decision(console, strategy)
+        _decision(on, strategy)
     refused, of = result["controls"]["refused"], result["controls"]["of"]
-    console.print(f"\nNegative controls: {refused} of {of} refused, as all must be.")
+    on.print(f"\nNegative controls: {refused} of {of} refused, as all must be.")
     for failure in done.failed:
-        console.print(f"[red]failed[/red] {failure.work}: {failure.reason}")
-    console.print(
+        on.print(f"[red]failed[/red] {failure.work}: {failure.reason}")
+    on.print(
         f"\n{len(result['run_ids'])} runs in {result['seconds']:.0f} s. Look next: [bold]make ui[/bold] for assets, checks and "
         f"equity curves; [bold]gauntlet stages[/bold], [bold]gauntlet ledger show[/bold]; "
         f"SQL in {workplace.settings.warehouse}",
@@ -86,9 +93,9 @@ def _strategies(strategies: list[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _decision(console: Console, strategy: Mapping[str, Any]) -> None:
+def _decision(on: Console, strategy: Mapping[str, Any]) -> None:
     if strategy["decision"] is None:
-        console.print(f"\n{strategy['strategy']}: not reviewed yet")
+        on.print(f"\n{strategy['strategy']}: not reviewed yet")
         return
     decision = Decision.model_validate(strategy["decision"])
     failed = sum(not verdict.passed for verdict in decision.verdicts)
@@ -97,8 +104,8 @@ def _decision(console: Console, strategy: Mapping[str, Any]) -> None:
         if decision.approved
         else f"[red]refused[/red], {failed} of {len(decision.verdicts)} rules failed"
     )
-    console.print(f"\n{decision.strategy} {decision.from_} to {decision.to}: {outcome}")
-    console.print(verdicts_table(decision.verdicts))
+    on.print(f"\n{decision.strategy} {decision.from_} to {decision.to}: {outcome}")
+    on.print(verdicts_table(decision.verdicts))
 
 
 def _percent(value: float | str | None) -> str:

@@ -1,0 +1,148 @@
+"""The command line as a person uses it: what it prints, how it ends, and what it says to wrong input."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli.main import main
+from tests.small_project import STRATEGY, write_project
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = write_project(tmp_path / "project")
+    monkeypatch.setenv("GAUNTLET_PROJECT", str(root))
+    monkeypatch.setenv("GAUNTLET_HOME", str(root / "home"))
+    return root
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["gauntlet", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_the_commands_tell_of_one_night(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "nightly", "--json") == 0
+    told = capsys.readouterr()
+    night = json.loads(told.out)
+    assert night["new"] is True
+    assert night["as_of"] == "2017-07-21"
+    assert set(night) == {"as_of", "new", "datasets", "strategies", "controls", "seconds", "run_ids"}
+    assert "market_crypto_5m 2017-07-01 to 2017-07-21" in told.err, "progress goes beside the JSON"
+    assert set(night["datasets"][0]) == {
+        "name", "as_of", "sessions", "rows_received", "rows_accepted", "rows_quarantined", "new_rows", "blocked", "instruments",
+    }  # fmt: skip
+    assert set(night["datasets"][0]["instruments"][0]) == {"id", "completeness_min", "sessions_below_sla", "embargoed"}
+    assert set(night["strategies"][0]) == {"strategy", "stage", "backtest", "walk_forward", "decision"}
+
+    assert run(monkeypatch, "nightly") == 0
+    report = capsys.readouterr().out
+    assert "Nothing was new as of 2017-07-21" in report
+    for rule in night["strategies"][0]["decision"]["verdicts"]:
+        assert rule["metric"] in report
+    assert "Look next" in report
+
+    assert run(monkeypatch, "stages", "--json") == 0
+    (standing,) = json.loads(capsys.readouterr().out)
+    assert set(standing) == {"strategy", "stage", "since", "capital", "decision", "expires"}
+    assert standing["strategy"] == STRATEGY
+    assert standing["stage"] == "lab"
+
+    assert run(monkeypatch, "review", STRATEGY, "--json") == 1, "refused"
+    reviewed = json.loads(capsys.readouterr().out)
+    assert set(reviewed) == {"strategy", "from", "to", "approved", "decision", "evidence", "verdicts"}
+    assert [one["passed"] for one in reviewed["verdicts"]] == [
+        one["passed"] for one in night["strategies"][0]["decision"]["verdicts"]
+    ]
+
+    entries = project / "home" / "ledger"
+    before = sorted(path.name for path in entries.iterdir())
+    assert run(monkeypatch, "review", STRATEGY, "--to", "live") == 1
+    assert "paper to live: refused" in capsys.readouterr().out
+    assert sorted(path.name for path in entries.iterdir()) == before, "a question about a later stage appends nothing"
+
+    assert run(monkeypatch, "ledger", "show") == 0
+    assert "registered" in capsys.readouterr().out
+    assert run(monkeypatch, "ledger", "verify", "--json") == 0
+    verified = json.loads(capsys.readouterr().out)
+    assert verified["ok"] is True
+    assert verified["head"] == json.loads((project / "home" / "head.json").read_text())["hash"]
+
+    (entries / "000000002.json").unlink()
+    assert run(monkeypatch, "ledger", "verify") == 1
+    assert "entry 2 is missing" in capsys.readouterr().out
+    assert run(monkeypatch, "nightly") == 2
+    assert "the ledger breaks at entry 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["nightly", "--dataset", "crypto_5"], "no data set is called 'crypto_5': did you mean 'crypto_5m'?"),
+        (
+            ["nightly", "--as-of", "1999-12-31"],
+            "no data set has a session up to 1999-12-31: the earliest starts on 2017-07-01",
+        ),
+        (
+            ["review", "small_cros@1.0.0"],
+            "no strategy version is called 'small_cros@1.0.0': did you mean 'small_cross@1.0.0'?",
+        ),
+        (["review", STRATEGY], "small_cross@1.0.0 is not registered yet"),
+    ],
+)
+def test_a_wrong_word_ends_in_a_sentence(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    sentence: str,
+) -> None:
+    assert run(monkeypatch, *words) == 2
+    told = capsys.readouterr().err
+    assert sentence in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "sentence"),
+    [
+        ("datasets/crypto_5m.yaml", "calendar:", "calender:", "datasets/crypto_5m.yaml:4: unknown key 'calender': did you mean 'calendar'?"),
+        ("datasets/crypto_5m.yaml", "start: 2017-07-01", "start: yesterday", "datasets/crypto_5m.yaml:8: start is 'yesterday', expected a date"),
+        ("strategies/small_cross.yaml", "costs: bitfinex", "costs: bitfinx", "did you mean 'bitfinex'?"),
+        ("strategies/small_cross.py", "return Signals", "retrun Signals", "strategies/small_cross.py:14: SyntaxError"),
+        ("policies/sla.yaml", "severity: enforce", "severity: enforced", "crypto.completeness.severity is 'enforced': did you mean 'enforce'?"),
+        ("policies/promotion.yaml", "metric: max_drawdown", "metric: max_drowdown", "did you mean 'max_drawdown'?"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_told_with_its_line_and_nothing_runs(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    file: str,
+    old: str,
+    new: str,
+    sentence: str,
+) -> None:
+    path = project / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    assert run(monkeypatch, "nightly") == 2
+    told = capsys.readouterr().err
+    assert sentence in told
+    assert "Traceback" not in told
+    assert not (project / "home" / "lake").exists()
+
+
+def test_a_missing_policy_is_told(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "policies" / "costs.yaml").unlink()
+    assert run(monkeypatch, "nightly") == 2
+    assert "policies/costs.yaml: the file is missing" in capsys.readouterr().err
