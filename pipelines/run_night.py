@@ -113,6 +113,8 @@ class _Run:
                 raise_on_error=False,
             )
         self.run_ids.append(result.run_id)
+        if not result.success and _interrupted(result):  # Dagster catches Ctrl-C and calls it a failure
+            raise KeyboardInterrupt
         if not result.success:
             self.failed.append(Failure(str(work), _reason(result)))
             self.say(f"  [red]failed[/red] {self.failed[-1].reason}")
@@ -164,8 +166,19 @@ def _first_job(due: Sequence[night.Work]) -> list[night.Work]:
     return [work for work in due if work.job == due[0].job]
 
 
+def _interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    return any("DagsterExecutionInterruptedError" in message for message in _errors(result))
+
+
 def _reason(result: dg.ExecuteInProcessResult) -> str:
     """What ended the run, as a sentence: our own refusal where there is one, else the first cause."""
+    errors = _errors(result)
+    ours = [message for message in errors if _OUR_ERROR.match(message)]
+    return _OUR_ERROR.sub("", (ours or errors[-1:] or ["no reason was recorded: see the run in the UI"])[0])
+
+
+def _errors(result: dg.ExecuteInProcessResult) -> list[str]:
+    """What failed first, from the outermost error to its cause."""
     for event in result.all_events:
         error = None
         if event.is_step_failure:
@@ -176,10 +189,9 @@ def _reason(result: dg.ExecuteInProcessResult) -> str:
         while error is not None:
             chain.append(error.message.strip())
             error = error.cause
-        ours = [message for message in chain if _OUR_ERROR.match(message)]
         if chain:
-            return _OUR_ERROR.sub("", (ours or chain[-1:])[0])
-    return "no reason was recorded: see the run in the UI"
+            return chain
+    return []
 
 
 def _told(value: float) -> str:

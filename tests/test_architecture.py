@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -29,6 +30,7 @@ MACHINE_PATH = re.compile(r"(?<![\w./:>}-])/(?:home|Users|root|work)/[\w.-]+|\b[
 ADDRESS = re.compile(r"https?://|--(?:extra-)?index-url|--find-links|--trusted-host|^-[if]\s", re.MULTILINE)
 
 
+@cache
 def names_used(source: str) -> set[str]:
     """Every dotted name a module uses, by where it comes from: `now` is `datetime.datetime.now` after any import."""
     tree = ast.parse(source)

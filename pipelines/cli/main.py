@@ -23,9 +23,6 @@ def main() -> None:
     """Run the command line; what a user can cause ends in a sentence, never in a traceback."""
     try:
         app()
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: nothing is lost, the same command goes on from here\n")
-        sys.exit(130)
     except Exception as error:
         if not _is_refusal(error):
             raise

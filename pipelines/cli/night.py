@@ -22,12 +22,16 @@ def nightly(
 
     progress = console(stderr=as_json)
     workplace = open_workplace()
-    done = run_night(
-        workplace,
-        only=dataset or (),
-        no_later_than=as_of.date() if as_of else None,
-        say=lambda line: progress.print(line, soft_wrap=True),
-    )
+    try:
+        done = run_night(
+            workplace,
+            only=dataset or (),
+            no_later_than=as_of.date() if as_of else None,
+            say=lambda line: progress.print(line, soft_wrap=True),
+        )
+    except KeyboardInterrupt:
+        typer.echo("interrupted: nothing is lost, the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
     result = summary(workplace, done)
     if as_json:
         typer.echo(json.dumps(result, indent=2))

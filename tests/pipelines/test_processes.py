@@ -181,4 +181,5 @@ def test_a_daemons_run_waits_for_whoever_holds_the_home(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert time.monotonic() - started > 2
-    assert holder.wait(timeout=10) == 0
+    holder.communicate(timeout=10)
+    assert holder.returncode == 0
