@@ -14,7 +14,7 @@ ui: .venv/.run  ## Dagster's web UI and daemon on 127.0.0.1: schedules and senso
 
 test: .venv/.dev  ## the test suite, within a minute
 	@$(BIN)/python -m tests.warm
-	@$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow"
+	@$(BIN)/pytest -q -n 2 --dist loadgroup -m "not slow"
 
 test-slow: .venv/.dev  ## real processes, servers and a browser
 	@$(BIN)/python -m tests.warm

@@ -129,4 +129,3 @@ def quiet_night(workplace: Workplace, *, no_later_than: date | None = None) -> D
 def instance() -> dg.DagsterInstance:
     """The instance of the home that was opened last."""
     return dg.DagsterInstance.get()
-

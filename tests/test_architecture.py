@@ -80,7 +80,7 @@ def imported_by(module: str, home: Path) -> set[str]:
     """The top-level modules that are loaded after importing `module` in a process of its own."""
     say = f"import sys, {module}; print(*sys.modules)"
     environment = {**os.environ, "GAUNTLET_HOME": str(home)}
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-c", say], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     return {name.partition(".")[0] for name in done.stdout.split()}

@@ -12,6 +12,7 @@ from pipelines.run_night import run_night
 from pipelines.workplace import Workplace, open_workplace
 from quality.promotion import Decision
 
+pytestmark = pytest.mark.xdist_group("controls")
 CHECKOUT = Path(__file__).parents[2]
 
 

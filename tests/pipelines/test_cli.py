@@ -9,6 +9,8 @@ import pytest
 from pipelines.cli.main import main
 from tests.small_project import STRATEGY, write_project
 
+pytestmark = pytest.mark.xdist_group("command line")
+
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

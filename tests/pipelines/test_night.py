@@ -20,6 +20,7 @@ from resources.clock import now
 from resources.intake import receive
 from tests.small_project import FIRST, LAST, STRATEGY, instance, quiet_night, restating, write_project
 
+pytestmark = pytest.mark.xdist_group("night")  # one worker makes the night they all look at
 DAY = date(2017, 7, 17)  # inside the second window's out-of-sample, after the first window's
 
 
@@ -173,6 +174,7 @@ def _content(workplace: Workplace, name: str) -> pl.DataFrame:
     return rows.sort([column for column in rows.columns if rows.schema[column] != pl.List(pl.String)])
 
 
+@pytest.mark.slow
 def test_a_night_up_to_an_earlier_session_looks_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workplace = _open(write_project(tmp_path), monkeypatch)
     early = date(2017, 7, 13)
@@ -189,6 +191,7 @@ def test_a_night_up_to_an_earlier_session_looks_no_further(tmp_path: Path, monke
     assert workplace.lake.read("windows").height == 2
 
 
+@pytest.mark.slow
 def test_a_newest_session_that_fails_for_too_many_instruments_stops_what_comes_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

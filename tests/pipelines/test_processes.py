@@ -155,12 +155,13 @@ def test_help_and_the_code_location_do_without_slow_libraries(tmp_path: Path) ->
 
 def test_a_daemons_run_waits_for_whoever_holds_the_home(tmp_path: Path) -> None:
     root = write_project(tmp_path)
+    hold = (
+        "import sys, time; from pathlib import Path; from resources import lock\n"
+        "with lock.held(Path(sys.argv[1]), purpose='a test', wait=True): print('held', flush=True); time.sleep(3)"
+    )
     holder = subprocess.Popen(
-        [sys.executable, "-c", "import sys, time; from pathlib import Path; from resources import lock\n"
-         "with lock.held(Path(sys.argv[1]), purpose='a test', wait=True): print('held', flush=True); time.sleep(3)",
-         str(root / "home" / "lock")],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", hold, str(root / "home" / "lock")], stdout=subprocess.PIPE, text=True
+    )
     assert holder.stdout is not None
     assert holder.stdout.readline().strip() == "held"
     started = time.monotonic()

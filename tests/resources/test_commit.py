@@ -27,7 +27,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def git(folder: Path, *arguments: str) -> str:
-    return subprocess.run([GIT, *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout  # noqa: S603
+    return subprocess.run([GIT, *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
 def test_a_clean_tree_is_its_commit(repository: Path) -> None:

@@ -139,7 +139,7 @@ def test_after_a_wipe_it_records_anew(storage: KeptOpenSqliteEventLog, tmp_path:
 
 @pytest.mark.slow
 def test_what_a_killed_process_recorded_is_there(tmp_path: Path) -> None:
-    killed = subprocess.run(  # noqa: S603
+    killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path)], cwd=Path(__file__).parents[2], check=False, env=os.environ
     )
     assert killed.returncode == -signal.SIGKILL

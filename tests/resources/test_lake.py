@@ -201,8 +201,7 @@ def test_processes_that_write_different_windows_at_once_lose_nothing(lake: Lake)
     command = [sys.executable, "-c", WRITER, lake.root]
     root = Path(__file__).parents[2]
     writers = [
-        subprocess.Popen([*command, name], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
-        for name in names
+        subprocess.Popen([*command, name], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for name in names
     ]
     assert [writer.stdout.readline() for writer in writers if writer.stdout] == [b"ready\n"] * 3
     for writer in writers:

@@ -169,7 +169,7 @@ def test_a_published_head_that_cannot_be_read_is_said_so(tmp_path, content):
 def test_two_processes_never_append_the_same_number(folder):
     steps = 15
     writers = [
-        subprocess.Popen(  # noqa: S603 - our own interpreter, our own script
+        subprocess.Popen(
             [sys.executable, "-c", WRITER, str(folder), name, str(steps)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -34,7 +34,7 @@ def start_holder(path: Path) -> Iterator[Callable[[], Holder]]:
     started: list[Holder] = []
 
     def start() -> Holder:
-        holder = subprocess.Popen(  # noqa: S603
+        holder = subprocess.Popen(
             [sys.executable, "-c", HOLDER, str(path)],
             cwd=Path(__file__).parents[2],
             stdin=subprocess.PIPE,
@@ -92,7 +92,7 @@ def test_a_second_process_is_refused_and_told_who_holds_it(path: Path, start_hol
 def test_the_inner_end_does_not_release_what_the_outer_holds(path: Path) -> None:
     with lock.held(path, purpose="the night", wait=False):
         take(path)
-        refused = subprocess.run(  # noqa: S603
+        refused = subprocess.run(
             [sys.executable, "-c", HOLDER, str(path)], cwd=Path(__file__).parents[2], capture_output=True, check=False
         )
     assert refused.returncode != 0
@@ -117,7 +117,7 @@ def test_a_killed_holder_holds_nothing(path: Path, start_holder: Callable[[], Ho
 @pytest.mark.slow
 def test_who_waits_takes_it_when_the_holder_ends(path: Path, start_holder: Callable[[], Holder]) -> None:
     first = start_holder()
-    waiting = subprocess.Popen(  # noqa: S603
+    waiting = subprocess.Popen(
         [sys.executable, "-c", HOLDER.replace("wait=False", "wait=True"), str(path)],
         cwd=Path(__file__).parents[2],
         stdin=subprocess.PIPE,
