@@ -11,9 +11,10 @@ from pathlib import Path
 
 import dagster as dg
 import polars as pl
+import pytest
 
 from pipelines.run_night import Done, run_night
-from pipelines.workplace import Workplace
+from pipelines.workplace import Workplace, open_workplace
 from quality.datasets import Dataset
 from resources.sources.protocol import Delivery, Instrument, Source
 from resources.sources.registry import Sources
@@ -120,6 +121,13 @@ _changes: dict[str, Callable[[str, pl.DataFrame], pl.DataFrame]] = {}
 def restating(name: str, change: Callable[[str, pl.DataFrame], pl.DataFrame]) -> RestatingSources:
     _changes[name] = change
     return RestatingSources(change=name)
+
+
+def open_small(root: Path, patch: pytest.MonkeyPatch) -> Workplace:
+    """The project under `root`, with its home beside it."""
+    patch.setenv("GAUNTLET_PROJECT", str(root))
+    patch.setenv("GAUNTLET_HOME", str(root / "home"))
+    return open_workplace()
 
 
 def quiet_night(workplace: Workplace, *, no_later_than: date | None = None) -> Done:

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli.main import main
+from pipelines.workplace import Workplace
 from tests.small_project import STRATEGY, write_project
-
-pytestmark = pytest.mark.xdist_group("command line")
 
 
 @pytest.fixture
@@ -28,15 +27,14 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 
 
 def test_the_commands_tell_of_one_night(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    after: Workplace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    home = after.settings.home
     assert run(monkeypatch, "nightly", "--json") == 0
-    told = capsys.readouterr()
-    night = json.loads(told.out)
-    assert night["new"] is True
+    night = json.loads(capsys.readouterr().out)
+    assert night["new"] is False
     assert night["as_of"] == "2017-07-21"
     assert set(night) == {"as_of", "new", "datasets", "strategies", "controls", "seconds", "run_ids"}
-    assert "market_crypto_5m 2017-07-01 to 2017-07-21" in told.err, "progress goes beside the JSON"
     assert set(night["datasets"][0]) == {
         "name", "as_of", "sessions", "rows_received", "rows_accepted", "rows_quarantined", "new_rows", "blocked", "instruments",
     }  # fmt: skip
@@ -63,7 +61,7 @@ def test_the_commands_tell_of_one_night(
         one["passed"] for one in night["strategies"][0]["decision"]["verdicts"]
     ]
 
-    entries = project / "home" / "ledger"
+    entries = home / "ledger"
     before = sorted(path.name for path in entries.iterdir())
     assert run(monkeypatch, "review", STRATEGY, "--to", "live") == 1
     assert "paper to live: refused" in capsys.readouterr().out
@@ -74,7 +72,7 @@ def test_the_commands_tell_of_one_night(
     assert run(monkeypatch, "ledger", "verify", "--json") == 0
     verified = json.loads(capsys.readouterr().out)
     assert verified["ok"] is True
-    assert verified["head"] == json.loads((project / "home" / "head.json").read_text())["hash"]
+    assert verified["head"] == json.loads((home / "head.json").read_text())["hash"]
 
     (entries / "000000002.json").unlink()
     assert run(monkeypatch, "ledger", "verify") == 1

@@ -1,6 +1,5 @@
 """A whole night on a small slice of real bars, through a real Dagster instance, and what is due after it."""
 
-import shutil
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -14,37 +13,13 @@ from pipelines import jobs, night
 from pipelines.code_location import build
 from pipelines.requests import ATTEMPTS, run_requests
 from pipelines.summary import summary
-from pipelines.workplace import Workplace, open_workplace
+from pipelines.workplace import Workplace
 from quality.errors import ConfigurationError
 from resources.clock import now
 from resources.intake import receive
-from tests.small_project import FIRST, LAST, STRATEGY, instance, quiet_night, restating, write_project
+from tests.small_project import FIRST, LAST, STRATEGY, instance, open_small, quiet_night, restating, write_project
 
-pytestmark = pytest.mark.xdist_group("night")  # one worker makes the night they all look at
 DAY = date(2017, 7, 17)  # inside the second window's out-of-sample, after the first window's
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project after its first night; tests work on copies of it."""
-    root = tmp_path_factory.mktemp("small")
-    with pytest.MonkeyPatch.context() as patch:
-        workplace = _open(write_project(root), patch)
-        assert quiet_night(workplace).failed == []
-    return root
-
-
-@pytest.fixture
-def after(done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
-    copy = tmp_path / "copy"
-    shutil.copytree(done, copy)
-    return _open(copy, monkeypatch)
-
-
-def _open(root: Path, patch: pytest.MonkeyPatch) -> Workplace:
-    patch.setenv("GAUNTLET_PROJECT", str(root))
-    patch.setenv("GAUNTLET_HOME", str(root / "home"))
-    return open_workplace()
 
 
 def _due(workplace: Workplace) -> list[night.Work]:
@@ -176,7 +151,7 @@ def _content(workplace: Workplace, name: str) -> pl.DataFrame:
 
 @pytest.mark.slow
 def test_a_night_up_to_an_earlier_session_looks_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    workplace = _open(write_project(tmp_path), monkeypatch)
+    workplace = open_small(write_project(tmp_path), monkeypatch)
     early = date(2017, 7, 13)
     done = quiet_night(workplace, no_later_than=early)
     assert done.as_of == {"crypto_5m": early}
@@ -200,7 +175,7 @@ def test_a_newest_session_that_fails_for_too_many_instruments_stops_what_comes_a
         short = (pl.col("ts").dt.date() == bad) & (pl.col("ts").dt.hour() == 3) & (pl.col("ts").dt.minute() < 25)
         return rows.filter(~short)
 
-    workplace = _open(write_project(tmp_path), monkeypatch)._replace(sources=restating("short", five_bars_short))
+    workplace = open_small(write_project(tmp_path), monkeypatch)._replace(sources=restating("short", five_bars_short))
     done = quiet_night(workplace, no_later_than=date(2017, 7, 13))
     told = summary(workplace, done)
     assert told["datasets"][0]["blocked"] is True
@@ -221,12 +196,13 @@ def test_a_newest_session_that_fails_for_too_many_instruments_stops_what_comes_a
     assert workplace.lake.read("equity", scope="backtest").height == 21
 
 
+@pytest.mark.slow
 def test_a_registered_version_that_changed_is_refused_until_it_is_bumped(
     after: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signal = after.settings.project / "strategies" / "small_cross.py"
     signal.write_text(signal.read_text().replace("enter=crossed_above", "enter_short=crossed_above"))
-    changed = _open(after.settings.project, monkeypatch)
+    changed = open_small(after.settings.project, monkeypatch)
     with pytest.raises(
         ConfigurationError, match=r"small_cross@1\.0\.0 is registered with other code, expected a new version"
     ):
@@ -234,7 +210,7 @@ def test_a_registered_version_that_changed_is_refused_until_it_is_bumped(
 
     configuration = signal.with_suffix(".yaml")
     configuration.write_text(configuration.read_text().replace("version: 1.0.0", "version: 1.0.1"))
-    bumped = _open(after.settings.project, monkeypatch)
+    bumped = open_small(after.settings.project, monkeypatch)
     assert quiet_night(bumped).failed == []
     stages = [entry.strategy for entry in bumped.ledger.store().entries() if entry.kind == "registered"]
     assert stages == ["small_cross@1.0.0", "small_cross@1.0.1"]
@@ -246,7 +222,7 @@ def test_a_registered_version_that_changed_is_refused_until_it_is_bumped(
 def test_a_comment_changes_no_version(after: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     signal = after.settings.project / "strategies" / "small_cross.py"
     signal.write_text(signal.read_text().replace("class SmallCross", "# said better\n\n\nclass SmallCross"))
-    assert quiet_night(_open(after.settings.project, monkeypatch)).run_ids == []
+    assert quiet_night(open_small(after.settings.project, monkeypatch)).run_ids == []
 
 
 def test_a_strategy_that_raises_fails_alone_and_is_told(after: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +235,7 @@ def test_a_strategy_that_raises_fails_alone_and_is_told(after: Workplace, monkey
     )
     (folder / "broken.py").write_text(broken)
     (folder / "broken.yaml").write_text((folder / "small_cross.yaml").read_text().replace("small_cross", "broken"))
-    workplace = _open(after.settings.project, monkeypatch)
+    workplace = open_small(after.settings.project, monkeypatch)
     done = quiet_night(workplace)
     assert {failure.work.split()[1].split("@")[0] for failure in done.failed} == {"broken"}
     assert "broken.py:14" in done.failed[0].reason
