@@ -142,7 +142,9 @@ def evidence_of(project: Project, definition: StrategyDefinition, *, used: input
 
 
 def keep(lake: Lake, gathered: Evidence) -> None:
-    """Keep the document behind a decision under its id."""
+    """Keep the document behind a decision under its id; one that is there already stays as it is."""
+    if not lake.read("evidence", id=gathered.id).is_empty():
+        return
     row = {
         "id": gathered.id,
         "strategy": gathered.strategy,

@@ -14,7 +14,7 @@ def nightly(
     as_of: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Look at no later session.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the report.")] = False,  # noqa: FBT002 - a flag
 ) -> None:
-    """Ingest, judge, research and review whatever is due. Exit 1 when a data set blocked."""
+    """Ingest, judge, research and review whatever is due. Exit 1 when a data set blocked or a run failed."""
     from pipelines.cli.report import console, show
     from pipelines.run_night import run_night
     from pipelines.summary import summary
