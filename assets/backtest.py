@@ -1,7 +1,8 @@
 """Research on the full span: certificate, trials and backtest, one partition per strategy version."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
+from datetime import date
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -34,10 +35,13 @@ def backtests(project: Project) -> list[dg.AssetsDefinition]:
         definition = definition_of(project, context.partition_key)
         last = inputs.newest_session(lake, dataset_of(project, definition), context.run.tags)
         proved = lake.read("certificates", strategy=context.partition_key)
-        cached = not proved.is_empty() and proved["code"][0] == research.identity_of(definition)
+        identity = research.identity_of(project, definition)
+        cached = not proved.is_empty() and bool((proved["passed"] & (proved["code"] == identity)).all())
         if not cached:
             past = research.history_of(lake, project, definition, last=last)
-            proved = certificate_rows(research.certify(definition, past, research.plan_of(project, definition)))
+            proved = certificate_rows(
+                research.certify(project, definition, past, research.plan_of(project, definition))
+            )
             lake.replace("certificates", proved, strategy=context.partition_key)
         return dg.MaterializeResult(
             metadata={
@@ -62,7 +66,7 @@ def backtests(project: Project) -> list[dg.AssetsDefinition]:
 
         past, plan = research.history_of(lake, project, definition, last=last), research.plan_of(project, definition)
         result = research.backtest_of(definition, past, plan)
-        n_new = count_trials(lake, definition, research.trials_of(definition, past, plan))
+        n_new = count_trials(lake, definition, research.trials_of(definition, past, plan), last=last)
 
         records.write(lake, key, research.BACKTEST, plan=plan, **result._asdict())
         inputs.record(lake, "backtest", {key: current}, run_id=context.run.run_id)
@@ -109,23 +113,30 @@ def certificate_rows(proved: "Certificate") -> pl.DataFrame:
     return tables.frame("certificates", rows)
 
 
-def count_trials(lake: Lake, definition: StrategyDefinition, looked_at: "Iterable[Trial]") -> int:
-    """Keep those of `looked_at` that were never counted; a trial is a family, a code and a parameter set."""
-    family = research.family_of(lake, definition)
-    known = lake.read("trials", family=family, code=definition.code_hash)["parameters"].to_list()
+def count_trials(lake: Lake, definition: StrategyDefinition, looked_at: "Sequence[Trial]", *, last: date) -> int:
+    """Keep what was looked at: those never counted before are counted, and the ratios of all are those of this backtest.
+
+    A trial is a family, a code and a parameter set.
+    """
+    family, code = research.family_of(lake, definition), definition.code_hash
+    known = lake.read("trials", family=family, code=code)["parameters"].to_list()
     at = now()
-    rows = [
+    common = {"family": family, "code": code}
+    new = [
         {
-            "family": family,
-            "code": definition.code_hash,
+            **common,
             "parameters": trial.identity,
             "params": json.dumps(trial.params),
             "strategy": definition.configuration.key,
-            "sharpe": trial.sharpe,
             "first_seen": at,
         }
         for trial in looked_at
         if trial.identity not in known
     ]
-    lake.append("trials", tables.frame("trials", rows).with_columns(pl.col("sharpe").fill_nan(None)))
-    return len(rows)
+    ratios = [
+        {**common, "parameters": trial.identity, "sharpe": trial.sharpe, "last_session": last} for trial in looked_at
+    ]
+    lake.append("trials", tables.frame("trials", new))
+    measured = tables.frame("trial_ratios", ratios).with_columns(pl.col("sharpe").fill_nan(None))
+    lake.replace("trial_ratios", measured, **common, parameters=[trial.identity for trial in looked_at])
+    return len(new)

@@ -20,7 +20,7 @@ from engine.bars import timeframe_us
 from engine.causal import Bars, Column, derived
 from engine.strategy import Signals, Strategy
 from quality import ledger as chain
-from quality import tables
+from quality import references, tables
 from quality.datasets import Dataset
 from quality.hashes import code_hash, document_hash
 from quality.promotion import Decision, decide
@@ -79,7 +79,7 @@ def judge(name: str, project: Project, lake: Lake, *, last: Any) -> Decision:
     """Measure a control as if it were a strategy, and hold it against the rules for paper."""
     definition = definition_of(name, project)
     past, plan = research.history_of(lake, project, definition, last=last), research.plan_of(project, definition)
-    certificate = research.certify(definition, past, plan)
+    certificate = research.certify(project, definition, past, plan)
     backtest = research.backtest_of(definition, past, plan)
     trials = research.trials_of(definition, past, plan)
     walked = [
@@ -110,10 +110,9 @@ def judge(name: str, project: Project, lake: Lake, *, last: Any) -> Decision:
 
 
 def definition_of(name: str, project: Project) -> StrategyDefinition:
-    """A control as a strategy definition, on all instruments of its data set, by the costs that know their tiers."""
+    """A control as a strategy definition, on all instruments of its data set, by costs that cover them."""
     signal, dataset = CONTROLS[name], dataset_of(project)
-    tiers = {instrument.tier for instrument in dataset.instruments}
-    costs = min(section for section, terms in project.costs.items() if tiers <= terms.half_spread_bps.keys())
+    costs = references.costs_for(dataset, project.costs)[0]  # a project is not loaded without one
     configuration = StrategyConfiguration.model_validate(
         {
             "schema": 1,

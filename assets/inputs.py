@@ -1,15 +1,17 @@
 """What each piece of work is computed from, as one hash: same inputs, same result, so not computed again.
 
+Everything that computes also depends on the project's own code and pinned packages (`numbers_hash`).
 An asset records the hash of what it read in `work_record`; the planner computes the same hash
 from what is there now and asks for what differs.
 
 | step | partition | inputs |
 |---|---|---|
 | `bars:<dataset>` | the data set's | configuration, SLA policy, the rules' code, the receipts that cover it |
-| `features:<dataset>` | the data set's | configuration, engine, digests of every session up to its end |
-| `backtest` | strategy | code, configuration, costs, engine, all sessions up to `as_of` |
+| `actions:<dataset>` | all | instruments, source |
+| `features:<dataset>` | the data set's | configuration, bars and corporate actions of every session up to its end |
+| `backtest` | strategy | its code and configuration, costs, the data set's shape, all sessions up to `as_of` |
 | `walk_forward` | strategy and window | the same, up to the window's last session |
-| `scorecard` | strategy | its backtest, its windows, the trials of its family, sessions per year |
+| `scorecard` | strategy | its backtest, its complete windows, the trials of its family, sessions per year |
 | `controls` | control | as `backtest`, and the promotion policy |
 | `review` | strategy | its scorecard, the controls, the promotion policy, its stage |
 | `warehouse` | all | the version of every table |
@@ -32,14 +34,13 @@ from resources.errors import NothingHeldError
 from resources.lake import Lake
 from resources.market import closed_sessions
 from resources.project import Project, StrategyDefinition
-from resources.settings import engine_hash, source_hash
+from resources.settings import numbers_hash
 
 Inputs = dict[str, str]
 """Input hash by partition key."""
 
 ALL = "all"
 """The partition of work that has none."""
-_RULES = ("engine/bars.py", "quality/bars.py", "quality/sla.py")
 
 
 class DataUsed(NamedTuple):
@@ -88,7 +89,7 @@ def bars(project: Project, dataset: Dataset, receipts: pl.DataFrame, sessions: I
     wanted = dataset.model_dump(mode="json", include={"calendar", "timeframe", "instruments", "on_conflict", "sla"})
     policy = project.sla[dataset.sla].model_dump(mode="json")
     corrections = [str(day) for day in closed_sessions(project, dataset)]
-    common = document_hash([wanted, policy, corrections, source_hash(*_RULES)])
+    common = document_hash([wanted, policy, corrections, numbers_hash()])
     spans = receipts.select("sequence", "first_session", "last_session").sort("sequence").rows()
     inputs = {}
     for key, labels in _by_partition(dataset, sessions).items():
@@ -97,20 +98,24 @@ def bars(project: Project, dataset: Dataset, receipts: pl.DataFrame, sessions: I
     return inputs
 
 
-def features(project: Project, dataset: Dataset, digests: pl.DataFrame, sessions: Iterable[date]) -> Inputs:
-    """Of every partition that `sessions` fall into; each depends on all sessions up to its last."""
+def actions(dataset: Dataset) -> Inputs:
+    """Of the corporate actions, which a data set has one partition of."""
+    instruments = [instrument.model_dump(mode="json") for instrument in dataset.instruments]
+    return {ALL: document_hash([instruments, dataset.source.model_dump(mode="json"), numbers_hash()])}
+
+
+def features(project: Project, dataset: Dataset, of: Held, sessions: Iterable[date]) -> Inputs:
+    """Of every partition that `sessions` fall into; each depends on all bars and corporate actions up to its last."""
     policy = project.sla[dataset.sla].resample.model_dump(mode="json")
-    wanted = dataset.model_dump(mode="json", include={"resample", "features", "timeframe"})
-    chain = document_hash([wanted, policy, engine_hash()])
+    wanted = dataset.model_dump(mode="json", include={"resample", "features", "timeframe", "start", "calendar"})
+    chain = document_hash([wanted, policy, numbers_hash()])
     inputs = {}
-    ordered = digests.sort("session", "instrument")
-    by_key = ordered.with_columns(key=pl.col("session").dt.strftime(key_format(dataset))).partition_by(
-        "key", as_dict=True
-    )
+    label = key_format(dataset)
+    bars = of.digests.with_columns(key=pl.col("session").dt.strftime(label)).partition_by("key", as_dict=True)
+    paid = of.actions.with_columns(key=pl.col("ex_date").dt.strftime(label)).partition_by("key", as_dict=True)
     for key in _by_partition(dataset, sessions):
-        held = by_key.get((key,))
-        rows = "" if held is None else held.select("session", "instrument", "digest").write_csv()
-        chain = inputs[key] = _text_hash(chain + rows)
+        rows = [part[(key,)].drop("key").write_csv() for part in (bars, paid) if (key,) in part]
+        chain = inputs[key] = _text_hash(chain + "".join(rows))
     return inputs
 
 
@@ -145,33 +150,45 @@ def research(
     dataset = project.datasets[configuration.dataset]
     traded = configuration.chosen_instruments(dataset)
     data = data_used(of or held(lake, dataset), [instrument.id for instrument in traded], last=last)
+    shape = {"calendar", "timeframe", "resample", "start", "features"}
     return document_hash(
         [
             definition.code_hash,
             definition.configuration_hash,
             project.costs[configuration.costs].model_dump(mode="json"),
+            project.sla[dataset.sla].resample.model_dump(mode="json"),
+            dataset.model_dump(mode="json", include=shape),
+            [str(day) for day in closed_sessions(project, dataset)],
             [instrument.model_dump(mode="json") for instrument in traded],
-            engine_hash(),
+            numbers_hash(),
             data.digest,
             str(last),
         ]
     )
 
 
-def scorecard(project: Project, definition: StrategyDefinition, lake: Lake, *, family: str) -> str:
-    """Of the scorecard, from what its backtest and its windows were computed from."""
+def scorecard(
+    project: Project, definition: StrategyDefinition, lake: Lake, *, family: str, windows: Iterable[str]
+) -> str:
+    """Of the scorecard: what its backtest and the complete `windows` were computed from, and the family's trials."""
     key = definition.configuration.key
-    backtest = recorded(lake, "backtest").get(key)
-    windows = {name: value for name, value in recorded(lake, "walk_forward").items() if name.startswith(f"{key}|")}
-    n_trials = lake.read("trials", family=family).height
-    sessions = project.promotion.periods_per_year
-    return document_hash([backtest, windows, n_trials, sessions, source_hash("assets/scorecard.py")])
+    walked = recorded(lake, "walk_forward")
+    ratios = lake.read("trial_ratios", family=family).sort("code", "parameters")
+    return document_hash(
+        [
+            recorded(lake, "backtest").get(key),
+            [walked.get(f"{key}|{window}") for window in windows],
+            _text_hash(ratios.write_csv()),
+            project.promotion.periods_per_year,
+            numbers_hash(),
+        ]
+    )
 
 
 def controls(project: Project, definitions: Iterable[StrategyDefinition], lake: Lake, *, last: date) -> str:
     """Of the night's controls."""
     ran = [research(project, definition, lake, last=last) for definition in definitions]
-    return document_hash([*ran, project.promotion.document(), source_hash("assets/*.py", "quality/*.py")])
+    return document_hash([*ran, project.promotion.document(), numbers_hash()])
 
 
 def review(project: Project, lake: Lake, key: str, standing: Standing) -> str:

@@ -125,9 +125,10 @@ def market_data(
         group_name=name,
         kinds=KINDS,
     )
-    def corporate_actions(lake: Lake, sources: Sources) -> dg.MaterializeResult:
+    def corporate_actions(context: dg.AssetExecutionContext, lake: Lake, sources: Sources) -> dg.MaterializeResult:
         stated = sources.open(dataset).corporate_actions([instrument.id for instrument in dataset.instruments])
         lake.replace("corporate_actions", stated.select(pl.lit(name).alias("dataset"), pl.all()), dataset=name)
+        inputs.record(lake, f"actions:{name}", inputs.actions(dataset), run_id=context.run.run_id)
         return dg.MaterializeResult(metadata={"rows": stated.height})
 
     @dg.asset(
@@ -225,18 +226,17 @@ def compute_features(
 ) -> dg.MaterializeResult:
     """Every feature over each instrument's whole series, written from the session `first` on."""
     name, calendar = dataset.name, calendar_of(project, dataset)
-    digests = lake.read("digests", dataset=name)
-    last: date = digests["session"].max()  # type: ignore[assignment]
+    of = inputs.held(lake, dataset)
+    last: date = of.digests["session"].max()  # type: ignore[assignment]
     sessions = calendar.sessions(dataset.start, last)
-    current = inputs.features(project, dataset, digests, sessions)
-    actions = lake.read("corporate_actions", dataset=name)
+    current = inputs.features(project, dataset, of, sessions)
     rows = []
     for instrument in dataset.instruments:
         bars = {
             timeframe: raw_bars(lake, dataset, calendar, instrument=instrument.id, timeframe=timeframe, last=last)
             for timeframe in dataset.timeframes
         }
-        frames = bar_frames(bars, actions.filter(pl.col("instrument") == instrument.id))
+        frames = bar_frames(bars, of.actions.filter(pl.col("instrument") == instrument.id))
         columns = {
             label: indicator(feature.indicator, _bars(dataset, feature.timeframe), **feature.parameters)
             for label, feature in dataset.features.items()

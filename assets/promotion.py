@@ -1,5 +1,6 @@
 """Reviews: may a strategy version move up a stage? Evidence is gathered, judged, and the ledger says what was decided."""
 
+import json
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import polars as pl
 from assets import inputs, research
 from assets.backtest import definition_of
 from assets.partitions import STRATEGIES
-from assets.scorecard import metrics_from
+from assets.scorecard import measured_until, metrics_from
 from quality import ledger as chain
 from quality import tables
 from quality.evidence import DataUsed, Evidence, Hashes, measured
@@ -17,7 +18,7 @@ from quality.hashes import document_hash
 from quality.promotion import Decision, Target, decide
 from resources.clock import now
 from resources.commit import commit_of
-from resources.errors import NoNextStageError, NotMeasuredError, UnregisteredError
+from resources.errors import NoNextStageError, NotMeasuredError, StaleEvidenceError, UnregisteredError
 from resources.lake import Lake
 from resources.ledger_store import Ledger, LedgerStore
 from resources.project import Project, StrategyDefinition
@@ -78,6 +79,10 @@ def review(
     decision = decide(policy, gathered, to)
     if NEXT_STAGE.get(standing_of(project, ledger, key).stage) != to:
         return Review(decision, appended=())
+    document = {"strategy": key, "decision": decision.id, "document": json.dumps(decision.document())}
+    lake.replace("reviews", tables.frame("reviews", [document]), strategy=key)
+    refused = lake.read("control_record")["refused"]
+    gate_holds = not refused.is_empty() and bool(refused.all())
     expires = policy.evidence_expires_days
     drafts: list[tuple[dict[str, Any], Any]] = [
         (
@@ -90,7 +95,7 @@ def review(
         ),
         (
             {"kind": "promoted", "strategy": key, "body": {"to": to, "decision": decision.id}},
-            lambda entries: chain.promotion_is_due(entries, decision, policy),
+            lambda entries: gate_holds and chain.promotion_is_due(entries, decision, policy),
         ),
     ]
     appended = []
@@ -102,23 +107,35 @@ def review(
 
 
 def gather(project: Project, definition: StrategyDefinition, lake: Lake) -> Evidence:
-    """The evidence on a strategy version, from what the lake holds of it."""
+    """The evidence on a strategy version, from what the lake holds of it.
+
+    Raises:
+        NotMeasuredError: it has no scorecard yet.
+        StaleEvidenceError: code, configuration or bars are no longer those that were measured.
+    """
     key, configuration = definition.configuration.key, definition.configuration
     dataset = project.datasets[configuration.dataset]
     scorecard = lake.read("scorecards", strategy=key)
     if scorecard.is_empty():
         raise NotMeasuredError(key)
-    last = lake.read("equity", strategy=key, scope=research.BACKTEST)["session"].max()
+    last = measured_until(lake, key)
+    certificate = lake.read("certificates", strategy=key)
+    current = {
+        "backtest": inputs.research(project, definition, lake, last=last),
+        "scorecard": research.scorecard_inputs(project, definition, lake, last=last),
+    }
+    stale = [step for step, value in current.items() if inputs.recorded(lake, step).get(key) != value]
+    if stale or certificate["code"].unique().to_list() != [research.identity_of(project, definition)]:
+        raise StaleEvidenceError(key, stale or ["certificate"])
     traded = [instrument.id for instrument in configuration.chosen_instruments(dataset)]
-    used = inputs.data_used(inputs.held(lake, dataset), traded, last=last)  # type: ignore[arg-type]
     refused = lake.read("control_record")["refused"]
     gate = {"controls_refused": None if refused.is_empty() else float(refused.all())}
     return evidence_of(
         project,
         definition,
         as_of=last,
-        used=used,
-        certificate=_certificate(lake.read("certificates", strategy=key)),
+        used=inputs.data_used(inputs.held(lake, dataset), traded, last=last),
+        certificate=_certificate(certificate),
         metrics={**metrics_from(scorecard), **measured(gate, table="control_record")},
     )
 

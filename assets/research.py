@@ -14,16 +14,18 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from assets import inputs
 from engine.history import History
 from engine.strategy import decide, warm_up_bars
 from engine.walk_forward import Window, windows
 from quality.evidence import Measurement, measured
 from quality.hashes import document_hash
-from quality.lookahead import PREFIX_BARS, Certificate, certificate, next_bar_law, prefix_law
+from quality.lookahead import PREFIX_BARS, Certificate, Law, certificate, next_bar_law, prefix_law
 from resources.errors import WindowNotCompleteError
 from resources.lake import Lake
 from resources.market import calendar_of, history
 from resources.project import Project, StrategyDefinition
+from resources.settings import numbers_hash
 
 if TYPE_CHECKING:
     from engine.backtest import Plan
@@ -99,14 +101,14 @@ def parameter_sets(definition: StrategyDefinition) -> dict[str, Mapping[str, Any
     return dict(sorted((document_hash(params), params) for params in sets))
 
 
-def identity_of(definition: StrategyDefinition) -> str:
-    """What a certificate is proved for: code, configuration and engine."""
-    from resources.settings import engine_hash
+def identity_of(project: Project, definition: StrategyDefinition) -> str:
+    """What a certificate is proved for: code, configuration, instruments, and the code that proves it."""
+    dataset = project.datasets[definition.configuration.dataset]
+    traded = [instrument.id for instrument in definition.configuration.chosen_instruments(dataset)]
+    return document_hash([definition.code_hash, definition.configuration_hash, traded, numbers_hash()])
 
-    return document_hash([definition.code_hash, definition.configuration_hash, engine_hash()])
 
-
-def certify(definition: StrategyDefinition, past: History, plan: "Plan") -> Certificate:
+def certify(project: Project, definition: StrategyDefinition, past: History, plan: "Plan") -> Certificate:
     """Prove every law on every instrument."""
     from engine import backtest
     from engine.simulator import simulate as simulate_bars
@@ -134,9 +136,17 @@ def certify(definition: StrategyDefinition, past: History, plan: "Plan") -> Cert
         prefix = prefix_law(
             lambda cut: decide(strategy, cut, plan.timeframe), frames, timeframe=plan.timeframe, history=needed
         )
-        laws[instrument] = [prefix, next_bar]
+        laws[instrument] = [_on_enough_bars(prefix, frames[plan.timeframe].height), next_bar]
         checked += min(PREFIX_BARS, frames[plan.timeframe].height)
-    return certificate(definition.configuration.key, laws, bars_checked=checked, code=identity_of(definition))
+    return certificate(definition.configuration.key, laws, bars_checked=checked, code=identity_of(project, definition))
+
+
+def _on_enough_bars(law: Law, n_bars: int) -> Law:
+    if law.passed and n_bars < PREFIX_BARS:
+        return law.model_copy(
+            update={"passed": False, "detail": f"only {n_bars} bars to prove it on, {PREFIX_BARS} are needed"}
+        )
+    return law
 
 
 def backtest_of(definition: StrategyDefinition, past: History, plan: "Plan") -> Backtest:
@@ -176,11 +186,20 @@ def windows_of(definition: StrategyDefinition, sessions: Sequence[date]) -> list
     return [_named(n, window, sessions) for n, window in enumerate(found, start=1)]
 
 
+def complete_windows(project: Project, definition: StrategyDefinition, *, last: date) -> list[WindowSessions]:
+    """The windows of a strategy that are complete on the session `last`."""
+    dataset = project.datasets[definition.configuration.dataset]
+    return windows_of(definition, calendar_of(project, dataset).sessions(dataset.start, last))
+
+
+def scorecard_inputs(project: Project, definition: StrategyDefinition, lake: Lake, *, last: date) -> str:
+    names = [window.name for window in complete_windows(project, definition, last=last)]
+    return inputs.scorecard(project, definition, lake, family=family_of(lake, definition), windows=names)
+
+
 def window_called(name: str, project: Project, definition: StrategyDefinition, last: date) -> WindowSessions:
     """The window `name` of the sessions up to `last`; WindowNotCompleteError when it is not complete by then."""
-    dataset = project.datasets[definition.configuration.dataset]
-    sessions = calendar_of(project, dataset).sessions(dataset.start, last)
-    complete = {window.name: window for window in windows_of(definition, sessions)}
+    complete = {window.name: window for window in complete_windows(project, definition, last=last)}
     if name not in complete:
         newest = max(complete, default=None)
         raise WindowNotCompleteError(definition.configuration.key, name, last=last, newest=newest)

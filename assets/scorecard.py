@@ -1,5 +1,7 @@
 """The scorecard: every metric of a strategy version, each with its definition and the table it came from."""
 
+from datetime import date
+
 import dagster as dg
 import numpy as np
 import polars as pl
@@ -9,6 +11,7 @@ from assets.backtest import definition_of
 from assets.partitions import STRATEGIES
 from quality import tables
 from quality.evidence import METRICS, Measurement, measured
+from resources.errors import NotMeasuredError
 from resources.lake import Lake
 from resources.project import Project, StrategyDefinition
 
@@ -27,8 +30,9 @@ def scorecards(project: Project) -> list[dg.AssetsDefinition]:
     )
     def scorecard(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
         key, definition = context.partition_key, definition_of(project, context.partition_key)
-        current = inputs.scorecard(project, definition, lake, family=research.family_of(lake, definition))
-        metrics = measure_from(lake, project, definition)
+        last = measured_until(lake, key)
+        current = research.scorecard_inputs(project, definition, lake, last=last)
+        metrics = measure_from(lake, project, definition, last=last)
         lake.replace("scorecards", scorecard_rows(key, metrics), strategy=key)
         inputs.record(lake, "scorecard", {key: current}, run_id=context.run.run_id)
         return dg.MaterializeResult(metadata={name: _shown(one) for name, one in metrics.items()})
@@ -36,24 +40,31 @@ def scorecards(project: Project) -> list[dg.AssetsDefinition]:
     return [scorecard]
 
 
-def measure_from(lake: Lake, project: Project, definition: StrategyDefinition) -> dict[str, Measurement]:
-    """Read what the backtest and the windows left in the lake, and measure it."""
+def measured_until(lake: Lake, key: str) -> date:
+    """The last session of a strategy's backtest."""
+    last: date | None = lake.read("equity", strategy=key, scope=research.BACKTEST)["session"].max()  # type: ignore[assignment]
+    if last is None:
+        raise NotMeasuredError(key)
+    return last
+
+
+def measure_from(lake: Lake, project: Project, definition: StrategyDefinition, *, last: date) -> dict[str, Measurement]:
+    """Read what the backtest and the windows complete on `last` left in the lake, and measure it."""
     key = definition.configuration.key
+    names = [window.name for window in research.complete_windows(project, definition, last=last)]
     curve = lake.read("equity", strategy=key).sort("session")
-    backtest = curve.filter(pl.col("scope") == research.BACKTEST)
     certified = lake.read("certificates", strategy=key)
+    ratios = lake.read("trial_ratios", family=research.family_of(lake, definition))
     return research.measure(
         lake,
         project,
         definition,
-        last=backtest["session"][-1],
-        returns=backtest["return"].to_numpy(),
+        last=last,
+        returns=curve.filter(pl.col("scope") == research.BACKTEST)["return"].to_numpy(),
         trades=lake.read("trades", strategy=key, scope=research.BACKTEST),
-        windows=lake.read("windows", strategy=key).sort("window"),
-        oos_returns=curve.filter(pl.col("scope") != research.BACKTEST)["return"].to_numpy(),
-        trial_sharpes=lake.read("trials", family=research.family_of(lake, definition))["sharpe"]
-        .fill_null(np.nan)
-        .to_list(),
+        windows=lake.read("windows", strategy=key, window=names).sort("window"),
+        oos_returns=curve.filter(pl.col("scope").is_in(names))["return"].to_numpy(),
+        trial_sharpes=ratios.sort("code", "parameters")["sharpe"].fill_null(np.nan).to_list(),
         certified=not certified.is_empty() and bool(certified["passed"].all()),
     )
 

@@ -135,6 +135,9 @@ def session_returns(
         of: the sessions to report, in order, covering those of the bars. One without a bar keeps the equity before
             it, so its return is zero.
         cash: equity before the first session.
+
+    An account that closes a session with nothing left is closed for good: it returns -1 there and 0 ever after,
+    whatever the simulation went on to do with money that was not there.
     """
     closes = (
         pl.DataFrame({"session": sessions, "equity": simulation.equity, "gross_exposure": simulation.gross_exposure})
@@ -147,7 +150,10 @@ def session_returns(
         .with_columns(
             pl.col("equity").forward_fill().fill_null(cash), pl.col("gross_exposure").forward_fill().fill_null(0)
         )
-        .with_columns((pl.col("equity") / pl.col("equity").shift(1, fill_value=cash) - 1).alias("return"))
+        .with_columns(solvent=(pl.col("equity") > 0).cum_min())
+        .with_columns(pl.when("solvent").then(pl.col("equity", "gross_exposure")).otherwise(0.0))
+        .with_columns(before=pl.col("equity").shift(1, fill_value=cash))
+        .with_columns(pl.when(pl.col("before") > 0).then(pl.col("equity") / pl.col("before") - 1).otherwise(0.0).alias("return"))
         .select("session", "equity", "return", "gross_exposure")
     )
 

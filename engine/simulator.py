@@ -306,9 +306,11 @@ def _terms(instruments: Sequence[Instrument], rules: Rules, cells: Records) -> R
     terms["n_targets"] = len(rules.targets)
     for k, target in enumerate(rules.targets):
         terms["target_r"][:, k], terms["target_share"][:, k] = target
-    present = ~np.isnan(cells["open"])
-    last_bars = len(cells) - 1 - present[::-1].argmax(axis=0)
-    terms["last_bar"] = np.where(present.any(axis=0), last_bars, -1) if rules.close_at_end else -1
+    terms["last_bar"] = -1
+    if rules.close_at_end and len(cells):
+        present = ~np.isnan(cells["open"])
+        last_bars = len(cells) - 1 - present[::-1].argmax(axis=0)
+        terms["last_bar"] = np.where(present.any(axis=0), last_bars, -1)
     return terms
 
 

@@ -36,6 +36,7 @@ AsOf = Mapping[str, date]
 """The newest session to look at, by data set."""
 
 _RAW = ("raw_bars", "corporate_actions")
+_ALL_BUT_ACTIONS = ("raw_bars", "bars", "resampled_bars", "features")
 
 
 class Work(NamedTuple):
@@ -138,9 +139,13 @@ def _market(project: Project, dataset: Dataset, lake: Lake, last: date) -> Itera
     changed = _differing(bars, inputs.recorded(lake, f"bars:{name}"))
     for keys in _ranges(order, changed):
         yield Work(job, keys, document_hash([bars[key] for key in keys]), last, leave_out=_RAW)
+    actions = inputs.actions(dataset)
+    if _differing(actions, inputs.recorded(lake, f"actions:{name}")):
+        yield Work(job, (), actions[inputs.ALL], last, leave_out=_ALL_BUT_ACTIONS)
+        return
     if changed or is_blocked(project, dataset, lake, last):
         return
-    features = inputs.features(project, dataset, lake.read("digests", dataset=name), sessions)
+    features = inputs.features(project, dataset, inputs.held(lake, dataset), sessions)
     for keys in _ranges(order, _differing(features, inputs.recorded(lake, f"features:{name}"))):
         yield Work(job, keys, document_hash([features[key] for key in keys]), last, leave_out=(*_RAW, "bars"))
 
@@ -150,14 +155,13 @@ def _strategy(
 ) -> Iterator[Work]:
     """Backtest and windows, which read only market data; then the scorecard, which reads both."""
     key = definition.configuration.key
-    dataset = project.datasets[definition.configuration.dataset]
     backtest = inputs.research(project, definition, lake, last=last, of=of)
     pending = False
     if inputs.recorded(lake, "backtest").get(key) != backtest:
         pending = True
         yield Work(jobs.RESEARCH, (key,), backtest, last)
     walked = inputs.recorded(lake, "walk_forward")
-    for window in research.windows_of(definition, calendar_of(project, dataset).sessions(dataset.start, last)):
+    for window in research.complete_windows(project, definition, last=last):
         wanted = inputs.research(project, definition, lake, last=window.out_of_sample[-1], of=of)
         cell = f"{key}|{window.name}"
         if walked.get(cell) != wanted:
@@ -165,7 +169,7 @@ def _strategy(
             yield Work(jobs.WALK_FORWARD, (cell,), wanted, last)
     if pending:
         return
-    scorecard = inputs.scorecard(project, definition, lake, family=research.family_of(lake, definition))
+    scorecard = research.scorecard_inputs(project, definition, lake, last=last)
     if inputs.recorded(lake, "scorecard").get(key) != scorecard:
         yield Work(jobs.SCORECARDS, (key,), scorecard, last)
 

@@ -2,7 +2,8 @@
 
 The run key says partition, input digest and attempt, so the same work is never asked for twice
 while it waits or runs, and a failed piece is tried again once; then it waits for changed inputs
-or for a person.
+or for a person. Work that was done before, and is due again because inputs went back to what they
+were, counts as another attempt.
 """
 
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ from pipelines.night import Work
 
 ATTEMPTS = 2
 _FAILED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+_SUCCEEDED = [dg.DagsterRunStatus.SUCCESS]
 
 
 def run_requests(
@@ -20,9 +22,10 @@ def run_requests(
 ) -> list[dg.RunRequest]:
     requests = []
     for one in work:
-        attempt = instance.get_runs_count(dg.RunsFilter(job_name=one.job, tags=one.tags, statuses=_FAILED))
-        if attempt < ATTEMPTS:
-            requests.append(run_request(one, attempt, assets_of(one, definitions)))
+        failed = instance.get_runs_count(dg.RunsFilter(job_name=one.job, tags=one.tags, statuses=_FAILED))
+        succeeded = instance.get_runs_count(dg.RunsFilter(job_name=one.job, tags=one.tags, statuses=_SUCCEEDED))
+        if failed < ATTEMPTS:
+            requests.append(run_request(one, failed + succeeded, assets_of(one, definitions)))
     return requests
 
 

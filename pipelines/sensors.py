@@ -14,6 +14,8 @@ from pipelines.workplace import Workplace
 from quality import tables
 from quality.hashes import document_hash
 from resources.clock import now
+from resources.project import Project
+from resources.settings import numbers_hash
 
 INTERVAL_SECONDS = 60
 
@@ -36,6 +38,7 @@ def sensors(workplace: Workplace, all_jobs: Mapping[str, jobs.Job]) -> list[dg.S
 
 def _sensor(workplace: Workplace, name: str, of_jobs: list[jobs.Job], about: str) -> dg.SensorDefinition:
     names = {job.name for job in of_jobs}
+    written = identity(workplace.project)
 
     @dg.sensor(
         name=name,
@@ -45,7 +48,7 @@ def _sensor(workplace: Workplace, name: str, of_jobs: list[jobs.Job], about: str
         description=about,
     )
     def ask(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        seen = fingerprint(workplace)
+        seen = fingerprint(workplace, written)
         if context.cursor == seen:
             return dg.SensorResult(skip_reason="nothing changed since nothing was due")
         ledger = workplace.ledger.store()
@@ -64,7 +67,21 @@ def _sensor(workplace: Workplace, name: str, of_jobs: list[jobs.Job], about: str
     return ask
 
 
-def fingerprint(workplace: Workplace) -> str:
-    """What a tick looks at first: the version of every table, the ledger's length, the day."""
+def fingerprint(workplace: Workplace, written: str) -> str:
+    """What a tick looks at first: what is written, the version of every table, the ledger's length, the day."""
     versions = {name: workplace.lake.version(name) for name in tables.TABLES}
-    return document_hash([versions, len(workplace.ledger.store().files()), str(now().date())])
+    return document_hash([written, versions, len(workplace.ledger.store().files()), str(now().date())])
+
+
+def identity(project: Project) -> str:
+    """Of everything that people wrote, code included."""
+    sections = (project.datasets, project.sla, project.costs)
+    return document_hash(
+        [
+            *[{name: one.model_dump(mode="json") for name, one in section.items()} for section in sections],
+            {name: [one.model_dump(mode="json") for one in rows] for name, rows in project.corrections.items()},
+            {key: [one.code_hash, one.configuration_hash] for key, one in project.strategies.items()},
+            project.promotion.document(),
+            numbers_hash(),
+        ]
+    )

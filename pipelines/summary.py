@@ -4,6 +4,7 @@ Counts cover everything held up to each data set's `as_of`, so a second night wi
 says the same; only `new`, `new_rows`, `seconds` and `run_ids` are of the night itself.
 """
 
+import json
 from datetime import date
 from typing import Any
 
@@ -16,6 +17,7 @@ from quality import ledger as chain
 from quality import sla
 from quality.datasets import Dataset
 from quality.evidence import encode
+from resources.market import calendar_of
 
 _BACKTEST = (
     *("net_return", "sharpe", "max_drawdown", "n_trades", "profit_factor", "profit_concentration", "ambiguous_share"),
@@ -37,7 +39,7 @@ def summary(workplace: Workplace, done: Done) -> dict[str, Any]:
             for name, last in done.as_of.items()
         ],
         "strategies": [
-            _strategy(workplace, key, standings[key].stage, entries)
+            _strategy(workplace, key, standings[key].stage)
             for key, definition in workplace.project.strategies.items()
             if definition.configuration.dataset in done.as_of and key in standings
         ],
@@ -51,7 +53,6 @@ def _dataset(workplace: Workplace, dataset: Dataset, last: date) -> dict[str, An
     lake, name = workplace.lake, dataset.name
     until = pl.col("session") <= last
     record = lake.scan("sla_record", dataset=name).filter(until).collect()
-    receipts = lake.scan("receipts", dataset=name).filter(pl.col("first_session") <= last).collect()
     embargoed = _embargoed(record)
     completeness = record.filter(pl.col("rule") == "completeness").group_by("instrument").agg(pl.col("value").min())
     lowest = dict(completeness.rows())
@@ -61,7 +62,7 @@ def _dataset(workplace: Workplace, dataset: Dataset, last: date) -> dict[str, An
         "name": name,
         "as_of": str(last),
         "sessions": record["session"].n_unique(),
-        "rows_received": int(receipts["n_rows"].sum()),
+        "rows_received": _received(workplace, dataset, last),
         "rows_accepted": _rows(workplace, "bars", name, last),
         "rows_quarantined": _rows(workplace, "quarantine", name, last),
         "blocked": is_blocked(workplace.project, dataset, lake, last),
@@ -89,14 +90,23 @@ def _rows(workplace: Workplace, table: str, dataset: str, last: date) -> int:
     return int(held.select(pl.len()).collect().item())
 
 
-def _strategy(workplace: Workplace, key: str, stage: str, entries: list[chain.Entry]) -> dict[str, Any]:
+def _received(workplace: Workplace, dataset: Dataset, last: date) -> int:
+    """Rows that came for sessions up to `last`; one without a readable ts counts where its receipt begins."""
+    close = calendar_of(workplace.project, dataset).session_close(last)
+    receipts = workplace.lake.scan("receipts", dataset=dataset.name).select("sequence", "first_session")
+    rows = workplace.lake.scan("raw_bars", dataset=dataset.name).join(receipts, on="sequence", how="inner")
+    dated = pl.when(pl.col("ts").is_null()).then(pl.col("first_session") <= last).otherwise(pl.col("ts") < close)
+    return int(rows.filter(dated).select(pl.len()).collect().item())
+
+
+def _strategy(workplace: Workplace, key: str, stage: str) -> dict[str, Any]:
     rows = workplace.lake.read("scorecards", strategy=key)
     values = {row["metric"]: encode(row["value"]) for row in rows.iter_rows(named=True)}
-    decisions = [entry.body for entry in entries if entry.kind == "decision" and entry.strategy == key]
+    reviews = workplace.lake.read("reviews", strategy=key)
     return {
         "strategy": key,
         "stage": stage,
         "backtest": {name: values.get(name) for name in _BACKTEST},
         "walk_forward": {name: values.get(name) for name in _WALK_FORWARD},
-        "decision": decisions[-1] if decisions else None,
+        "decision": None if reviews.is_empty() else json.loads(reviews["document"][0]),
     }

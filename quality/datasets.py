@@ -38,6 +38,7 @@ InstrumentId = Annotated[
     str,
     matching(r"[A-Z0-9]+(?:[.-][A-Z0-9]+)*\.[A-Z0-9]+", "an id that ends in its venue, such as BTCUSD.BITFINEX"),
 ]
+LONGEST = "1d"  # bars are made session by session
 _TAKEN = ("session", "ts", "known_at", "factor", *COLUMNS)
 
 
@@ -109,10 +110,14 @@ class Dataset(Record):
             yield Refusal(("end",), f"{self.start} (start) or later")
 
     def _resampled(self) -> Iterator[Refusal]:
-        base = timeframe_us(self.timeframe)
+        base, longest = timeframe_us(self.timeframe), timeframe_us(LONGEST)
+        if base > longest:
+            yield Refusal(("timeframe",), f"at most {LONGEST}: bars are made session by session")
         for index, timeframe in enumerate(self.resample):
             times, rest = divmod(timeframe_us(timeframe), base)
-            if rest or times < 2:
+            if timeframe_us(timeframe) > longest:
+                yield Refusal(("resample", index), f"at most {LONGEST}: bars are made session by session")
+            elif rest or times < 2:
                 yield Refusal(("resample", index), f"a multiple of the timeframe {self.timeframe}, longer than it")
             elif timeframe in self.resample[:index]:
                 yield Refusal(("resample", index), "each timeframe once")

@@ -10,16 +10,33 @@ from collections.abc import Collection, Iterator, Mapping
 
 from engine.indicators import INDICATORS
 from engine.strategy import Strategy
+from engine.walk_forward import windows
 from quality.configuration import Number
 from quality.datasets import Dataset
 from quality.documents import listed, nearest, unknown
 from quality.errors import Refusal
 from quality.policies import CalendarsPolicy, Costs
-from quality.strategies import StrategyConfiguration
+from quality.strategies import MAX_WINDOWS, StrategyConfiguration
+
+_DAYS_PER_YEAR = 365.25
+
+
+def costs_for(dataset: Dataset, costs: Mapping[str, Costs]) -> list[str]:
+    """The sections by which all instruments of `dataset` can be traded from its start on, in order of name."""
+    tiers = {instrument.tier for instrument in dataset.instruments}
+    return sorted(
+        name
+        for name, section in costs.items()
+        if tiers <= section.half_spread_bps.keys() and section.fees[0].from_ <= dataset.start
+    )
 
 
 def of_dataset(
-    dataset: Dataset, *, sla_sections: Collection[str] | None, calendars: Collection[str] | None
+    dataset: Dataset,
+    *,
+    sla_sections: Collection[str] | None,
+    calendars: Collection[str] | None,
+    costs: Mapping[str, Costs] | None,
 ) -> Iterator[Refusal]:
     """What a data set names elsewhere; None for what could not be read.
 
@@ -27,7 +44,10 @@ def of_dataset(
         dataset: the one that refers.
         sla_sections: the names in `policies/sla.yaml`.
         calendars: those with `periods_per_year` in `policies/promotion.yaml`.
+        costs: the sections of `policies/costs.yaml`, one of which has to cover all of its instruments.
     """
+    if costs is not None:
+        yield from _uncovered(dataset, costs)
     if sla_sections is not None and dataset.sla not in sla_sections:
         yield unknown(("sla",), dataset.sla, sla_sections)
     if calendars is not None and dataset.calendar not in calendars:
@@ -49,13 +69,28 @@ def of_dataset(
                 yield Refusal((*at, key), wanted)
 
 
+def of_source(dataset: Dataset, *, held: Mapping[str, Collection[str]]) -> Iterator[Refusal]:
+    """What a data set asks of a source that has no more than `held`: ids of instruments by name of a data set."""
+    if dataset.name not in held:
+        guess = nearest(dataset.name, held)
+        yield Refusal(("name",), f"{listed(held)}, which the source {dataset.source.kind} has", nearest=guess)
+        return
+    for index, instrument in enumerate(dataset.instruments):
+        if instrument.id not in held[dataset.name]:
+            yield unknown(("instruments", index, "id"), instrument.id, held[dataset.name])
+
+
 def of_calendars(policy: CalendarsPolicy, *, calendars: Collection[str]) -> Iterator[Refusal]:
     """The calendars that corrections are written for; `calendars` as for `of_dataset`."""
     return (unknown((name,), name, calendars) for name in policy.corrections if name not in calendars)
 
 
 def of_strategy(
-    strategy: StrategyConfiguration, *, datasets: Mapping[str, Dataset | None], costs: Mapping[str, Costs] | None
+    strategy: StrategyConfiguration,
+    *,
+    datasets: Mapping[str, Dataset | None],
+    costs: Mapping[str, Costs] | None,
+    periods_per_year: Mapping[str, int] | None,
 ) -> Iterator[Refusal]:
     """What a strategy's YAML says of its data set and its costs; None for what could not be read."""
     dataset = datasets.get(strategy.dataset)
@@ -68,6 +103,8 @@ def of_strategy(
         yield from _traded(strategy, dataset)
     if dataset is not None and section is not None:
         yield from _charged(strategy, dataset, section)
+    if dataset is not None and periods_per_year is not None:
+        yield from _windowed(strategy, dataset, periods_per_year)
 
 
 def of_signal(strategy: StrategyConfiguration, signal: type[Strategy]) -> Iterator[Refusal]:
@@ -89,6 +126,22 @@ def of_signal(strategy: StrategyConfiguration, signal: type[Strategy]) -> Iterat
 
 def _fits(value: Number, kind: type[int] | type[float], at_least: Number) -> bool:
     return isinstance(value, int) and value >= at_least if kind is int else value > at_least
+
+
+def _uncovered(dataset: Dataset, costs: Mapping[str, Costs]) -> Iterator[Refusal]:
+    """Why no section of costs will do, said against the one that covers most of the data set's tiers."""
+    tiers = {instrument.tier for instrument in dataset.instruments}
+    if not costs or costs_for(dataset, costs):
+        return
+    best = max(sorted(costs), key=lambda name: len(tiers & costs[name].half_spread_bps.keys()))
+    covered = costs[best].half_spread_bps.keys()
+    for index, instrument in enumerate(dataset.instruments):
+        if instrument.tier not in covered:
+            wanted = f"{listed(covered)}, as in {best} of policies/costs.yaml: one section has to cover all instruments"
+            yield Refusal(("instruments", index, "tier"), wanted, nearest=nearest(instrument.tier, covered))
+    if tiers <= covered:
+        first = min(section.fees[0].from_ for section in costs.values() if tiers <= section.half_spread_bps.keys())
+        yield Refusal(("start",), f"{first} or later, from when on policies/costs.yaml has fees for its instruments")
 
 
 def _traded(strategy: StrategyConfiguration, dataset: Dataset) -> Iterator[Refusal]:
@@ -120,3 +173,24 @@ def _charged(strategy: StrategyConfiguration, dataset: Dataset, costs: Costs) ->
     first = costs.fees[0].from_
     if first > dataset.start:
         yield Refusal(("costs",), f"a section whose fees start by {dataset.start} as {dataset.name} does, not {first}")
+
+
+def _windowed(
+    strategy: StrategyConfiguration, dataset: Dataset, periods_per_year: Mapping[str, int]
+) -> Iterator[Refusal]:
+    """Too many windows by the days of the data set; its calendar, which would count sessions, is slow to open."""
+    if dataset.end is None or dataset.calendar not in periods_per_year:
+        return
+    days = (dataset.end - dataset.start).days + 1
+    lengths = strategy.walk_forward
+    n_windows = len(
+        windows(
+            int(days / _DAYS_PER_YEAR * periods_per_year[dataset.calendar]),
+            in_sample=lengths.in_sample,
+            out_of_sample=lengths.out_of_sample,
+            purge=lengths.purge,
+        )
+    )
+    if n_windows > MAX_WINDOWS:
+        found = f"{{key}} is {{value}}, which makes about {n_windows} windows of {dataset.name}"
+        yield Refusal(("walk_forward", "out_of_sample"), f"at most {MAX_WINDOWS}: raise it", found=found)

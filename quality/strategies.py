@@ -11,7 +11,8 @@
     walk_forward: {in_sample: 60d, out_of_sample: 20d, purge: 1d}
 
 Parameters are values on a grid, `min + k * step` up to `max`; the grid of all of them is what a
-walk-forward chooses from, and every set of it is a trial.
+walk-forward chooses from, and every set of it is a trial. Sets and windows are bounded, as every
+set is run in every window.
 """
 
 import re
@@ -28,6 +29,7 @@ from quality.datasets import Dataset, Instrument, InstrumentId
 from quality.errors import Refusal
 
 MAX_SETS = 50
+MAX_WINDOWS = 10
 DEFAULT_LADDER = ((1.0, 0.4), (2.5, 0.4))  # R and share; the rest runs, at break-even once the first has filled
 _SESSIONS = "a number of sessions such as 60d"
 _INSTRUMENTS = "all, a list of ids, or a tier such as {tier: core}"

@@ -305,8 +305,19 @@ TABLES: dict[str, Table] = {
                 "parameters": pl.String,
                 "params": pl.String,
                 "strategy": pl.String,
-                "sharpe": pl.Float64,
                 "first_seen": TS,
+            },
+            key="family code parameters",
+        ),
+        _table(
+            "trial_ratios",
+            "The Sharpe ratio per session of every trial over the full span, as its last backtest measured it.",
+            {
+                "family": pl.String,
+                "code": pl.String,
+                "parameters": pl.String,
+                "sharpe": pl.Float64,
+                "last_session": pl.Date,
             },
             key="family code parameters",
             nullable="sharpe",
@@ -330,6 +341,12 @@ TABLES: dict[str, Table] = {
             "The canonical document behind every decision, under its id.",
             {"id": pl.String, "strategy": pl.String, "as_of": pl.Date, "document": pl.String},
             key="id",
+        ),
+        _table(
+            "reviews",
+            "The newest review of every strategy version, whether or not the ledger had to be told.",
+            {"strategy": pl.String, "decision": pl.String, "document": pl.String},
+            key="strategy",
         ),
         _table(
             "control_record",

@@ -16,12 +16,14 @@ ResourceError
 │   ├── UnreadableHeadError         a published head that is not a number and a hash
 │   ├── UnregisteredError           a strategy version that the ledger does not know
 │   ├── NotMeasuredError            a strategy version without a scorecard
+│   ├── StaleEvidenceError          a strategy version measured on other code, configuration or bars
 │   └── NoNextStageError            a strategy version that stands where nothing is above
 ├── UnknownDatasetError             a name that no data set of the project has
 ├── UnknownStrategyError            a name that no strategy version of the project has
 ├── NoSessionError                  a night before the first session of every data set
 ├── NothingHeldError                a data set without bars, asked for research
 ├── WindowNotCompleteError          a walk-forward window that reaches beyond what is held
+├── UnusableFolderError             a folder of the environment that cannot be used
 ├── HomeBusyError                   another process is writing the home folder
 └── LakeError                       the lake was asked for or given what it cannot hold
 """
@@ -164,3 +166,16 @@ class NoSessionError(ResourceError):
     def __init__(self, until: date | None, first: date) -> None:
         when = f"up to {until}" if until else "yet"
         super().__init__(f"no data set has a session {when}: the earliest starts on {first}")
+
+
+class StaleEvidenceError(LedgerError):
+    def __init__(self, strategy: str, steps: Iterable[str]) -> None:
+        super().__init__(
+            f"the {' and '.join(steps)} of {strategy} was made of other code, configuration or bars than there are now: "
+            "run `gauntlet nightly` first"
+        )
+
+
+class UnusableFolderError(ResourceError):
+    def __init__(self, variable: str, folder: Path | str, reason: str) -> None:
+        super().__init__(f"{variable} is {folder}, which cannot be used: {reason}; set {variable} to another folder")

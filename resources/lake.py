@@ -7,14 +7,18 @@ retried on the newer version.
 
 Conditions are values: `dataset="crypto_5m"` equals, a list is one of, `Between(a, b)` is the
 half-open range.
+
+The files of a snapshot are scanned as they are named on the disk: `polars.scan_delta` takes them
+from Delta, which quotes the root as in a URL, and does not find them where it has a space.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
 
 import dagster as dg
 import polars as pl
@@ -22,6 +26,9 @@ import polars as pl
 from quality import tables
 from resources import lock
 from resources.errors import LakeError
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
 
 ATTEMPTS = 8
 
@@ -67,14 +74,16 @@ class Lake(dg.ConfigurableResource):
         """The Parquet files of the table's current snapshot."""
         from deltalake import DeltaTable
 
-        return DeltaTable(str(self.path(name))).file_uris() if self.exists(name) else []
+        return _files(DeltaTable(str(self.path(name)))) if self.exists(name) else []
 
     def scan(self, name: str, **where: Condition) -> pl.LazyFrame:
         """The rows of a table that meet every condition; no rows before its first write."""
+        from deltalake import DeltaTable
+
         wanted = tables.table(name)
         if not self.exists(name):
             return tables.empty(name).lazy()
-        rows = pl.scan_delta(str(self.path(name)))
+        rows = _scan(DeltaTable(str(self.path(name))), partition_by=wanted.partition_by)
         rows = rows.filter(*(_expression(column, condition) for column, condition in where.items()))
         return rows if wanted.open_ended else rows.select(*wanted.columns)
 
@@ -126,6 +135,27 @@ class Lake(dg.ConfigurableResource):
         _retried(
             lambda: write_deltalake(str(self.path(name)), checked.to_arrow(), mode="append", partition_by=partition_by)
         )
+
+
+def _scan(snapshot: "DeltaTable", *, partition_by: Sequence[str]) -> pl.LazyFrame:
+    schema, files = pl.Schema(snapshot.schema()), _files(snapshot)
+    if not files:
+        return pl.LazyFrame(schema=schema)
+    return pl.scan_parquet(
+        files,
+        glob=False,
+        schema=schema,
+        hive_partitioning=bool(partition_by),
+        hive_schema={column: schema[column] for column in partition_by} or None,
+        missing_columns="insert",  # files older than a feature
+        extra_columns="ignore",
+    )
+
+
+def _files(snapshot: "DeltaTable") -> list[str]:
+    """Only the root is quoted; below it the names on the disk are quoted themselves, for the partitions' values."""
+    quoted = snapshot.table_uri.removeprefix("file://")
+    return [unquote(quoted) + file.removeprefix(quoted) for file in snapshot.file_uris()]
 
 
 def _retried(write: Callable[[], None]) -> None:

@@ -1,6 +1,7 @@
 """The project: what people wrote in datasets/, strategies/ and policies/, held together.
 
-1. Every file is read by itself: YAML into its model, a strategy's Python into its class.
+1. Every file is read by itself: YAML into its model, a strategy's Python into its class, once it is
+   found to say nothing that `quality.vocabulary` does not allow.
 2. What could be read is held against the rest: names that must exist, values that must fit.
 3. Any problem at all, and one ConfigurationError says every one of them, by file and line; so
    whoever has a Project has one that is whole.
@@ -19,7 +20,7 @@ from typing import Generic, NamedTuple, TypeVar
 from pydantic import BaseModel
 
 from engine.strategy import Strategy
-from quality import references
+from quality import references, vocabulary
 from quality.configuration import read
 from quality.datasets import Dataset
 from quality.documents import Document, compose, nearest
@@ -28,6 +29,7 @@ from quality.hashes import code_hash, document_hash
 from quality.policies import CalendarsPolicy, Correction, Costs, CostsPolicy, ServiceLevel, SlaPolicy
 from quality.promotion import PromotionPolicy
 from quality.strategies import StrategyConfiguration
+from resources.sources import registry
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -84,11 +86,13 @@ def load(root: Path) -> Project:
     if calendars and years is not None:
         problems += calendars.document.problems(references.of_calendars(calendars.model, calendars=years))
     for name, dataset in datasets.items():
-        problems += _dataset_problems(name, dataset, sla=sla, years=years)
+        problems += _dataset_problems(name, dataset, sla=sla, years=years, costs=costs)
     known = {name: dataset.model if dataset else None for name, dataset in datasets.items()}
     for name in sorted(configurations.keys() | signals.keys()):
         problems += _twin_problems(name, configurations, signals)
-        problems += _strategy_problems(name, configurations.get(name), signals.get(name), datasets=known, costs=costs)
+        problems += _strategy_problems(
+            name, configurations.get(name), signals.get(name), datasets=known, costs=costs, years=years
+        )
 
     if problems or not (sla and costs and calendars and promotion):
         raise ConfigurationError(sorted(problems, key=lambda problem: (problem.file, problem.line or 0)))
@@ -115,6 +119,9 @@ def _misplaced(root: Path) -> Iterator[Problem]:
     for folder, suffixes in _SUFFIXES.items():
         if not (root / folder).is_dir():
             yield Problem(folder, None, "", "the folder is missing", "datasets, strategies and policies in the project")
+        elif folder == "datasets" and not _files(root, folder, ".yaml"):
+            expected = "at least one data set such as crypto_5m.yaml, as there is nothing to research without"
+            yield Problem(folder, None, "", "the folder holds no .yaml file", expected)
         for path in _files(root, folder, ".yml"):
             yield Problem(f"{folder}/{path.name}", None, "", "the file is not read", f"the suffix {suffixes[0]}")
 
@@ -164,6 +171,8 @@ def _python(root: Path, path: Path, problems: list[Problem]) -> _Signal | None:
 
 def _strategy(file: str, path: Path, source: str) -> type[Strategy]:
     """The one Strategy that the Python `source` of `path` defines."""
+    if problems := _unspeakable(file, source):
+        raise ConfigurationError(problems)
     module = ModuleType(f"strategies.{path.stem}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # dataclasses look their annotations up there
@@ -184,6 +193,13 @@ def _strategy(file: str, path: Path, source: str) -> type[Strategy]:
     return defined[0]
 
 
+def _unspeakable(file: str, source: str) -> list[Problem]:
+    try:
+        return vocabulary.refused(source, file=file)
+    except (SyntaxError, ValueError, RecursionError):
+        return []  # no Python: compiling it says where
+
+
 def _raised_at(error: BaseException, path: Path) -> int | None:
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return error.lineno
@@ -197,13 +213,27 @@ def _misnamed(name: str, written: str) -> Iterator[Refusal]:
 
 
 def _dataset_problems(
-    name: str, dataset: _File[Dataset] | None, *, sla: _File[SlaPolicy] | None, years: Mapping[str, int] | None
+    name: str,
+    dataset: _File[Dataset] | None,
+    *,
+    sla: _File[SlaPolicy] | None,
+    years: Mapping[str, int] | None,
+    costs: _File[CostsPolicy] | None,
 ) -> list[Problem]:
     if dataset is None:
         return []
-    sections = sla.model.sections if sla else None
-    refusals = references.of_dataset(dataset.model, sla_sections=sections, calendars=years)
-    return dataset.document.problems([*_misnamed(name, dataset.model.name), *refusals])
+    refusals = [
+        *_misnamed(name, dataset.model.name),
+        *references.of_dataset(
+            dataset.model,
+            sla_sections=sla.model.sections if sla else None,
+            calendars=years,
+            costs=costs.model.sections if costs else None,
+        ),
+    ]
+    if dataset.model.name == name:
+        refusals += references.of_source(dataset.model, held=registry.held(dataset.model.source))
+    return dataset.document.problems(refusals)
 
 
 def _twin_problems(name: str, configurations: Mapping[str, object], signals: Mapping[str, object]) -> Iterator[Problem]:
@@ -222,13 +252,14 @@ def _strategy_problems(
     *,
     datasets: Mapping[str, Dataset | None],
     costs: _File[CostsPolicy] | None,
+    years: Mapping[str, int] | None,
 ) -> list[Problem]:
     if configuration is None:
         return []
     sections = costs.model.sections if costs else None
     refusals = [
         *_misnamed(name, configuration.model.name),
-        *references.of_strategy(configuration.model, datasets=datasets, costs=sections),
+        *references.of_strategy(configuration.model, datasets=datasets, costs=sections, periods_per_year=years),
         *(references.of_signal(configuration.model, signal.strategy) if signal else ()),
     ]
     return configuration.document.problems(refusals)

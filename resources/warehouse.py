@@ -5,6 +5,7 @@ copied. The file is built beside the old one and renamed over it, so a reader ke
 open and the next one sees all of the night.
 """
 
+import glob
 import os
 from pathlib import Path
 
@@ -40,9 +41,14 @@ class Warehouse(dg.ConfigurableResource):
 
 
 def _view(table: Table, lake: Lake) -> str:
-    files = ", ".join(f"'{file}'" for file in lake.files(table.name))
+    files = ", ".join(_literal(file) for file in lake.files(table.name))
     partitions = ", ".join(f"'{column}': VARCHAR" for column in table.partition_by)
     return (
         f'CREATE VIEW "{table.name}" AS SELECT * FROM read_parquet([{files}], '  # noqa: S608 - our own names and files
         f"hive_partitioning = true, hive_types = {{{partitions}}}, union_by_name = true)"
     )
+
+
+def _literal(file: str) -> str:
+    """In SQL, where a quote ends a text, and as a pattern, which is how DuckDB reads a path."""
+    return "'" + glob.escape(file).replace("'", "''") + "'"

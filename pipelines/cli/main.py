@@ -27,7 +27,16 @@ def main() -> None:
         if not _is_refusal(error):
             raise
         sys.stderr.write(f"{error}\n")
-        sys.exit(2)
+        sys.exit(1 if _is_broken(error) else 2)
+
+
+def _is_broken(error: Exception) -> bool:
+    """Is it what is kept that is wrong, and not what the user typed or wrote?"""
+    from quality.errors import ConfigurationError, ContractError
+    from resources.errors import BrokenLedgerError, LakeError, UnreadableHeadError
+
+    kept = BrokenLedgerError | UnreadableHeadError | LakeError | ContractError
+    return isinstance(error, kept) and not isinstance(error, ConfigurationError)
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -66,9 +66,9 @@ def review(
     else:
         on = console()
         outcome = "approved" if made.decision.approved else "refused"
-        on.print(f"{strategy} {made.decision.from_} to {made.decision.to}: {outcome}")
+        on.print(f"{strategy} {made.decision.from_} to {made.decision.to}: {outcome}", markup=False)
         on.print(verdicts_table(made.decision.verdicts))
-        on.print(f"decision {made.decision.id}\nevidence {made.decision.evidence}", soft_wrap=True)
+        on.print(f"decision {made.decision.id}\nevidence {made.decision.evidence}", soft_wrap=True, markup=False)
     raise typer.Exit(0 if made.decision.approved else 1)
 
 
@@ -132,6 +132,7 @@ def _print_json(value: Any) -> None:
 
 def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
     from pipelines.cli.report import console
@@ -141,5 +142,5 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, empty:
         return
     table = Table(*header, box=box.SIMPLE, pad_edge=False)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(escape(cell) for cell in row))
     console().print(table)

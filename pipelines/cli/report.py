@@ -1,10 +1,14 @@
-"""The report of a night: SLA verdicts, figures, decisions with every rule, where to look next."""
+"""The report of a night: SLA verdicts, figures, decisions with every rule, where to look next.
+
+What people wrote (names, reasons, paths) is printed as it is: rich would read `[words]` as markup.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipelines.run_night import Done
@@ -18,8 +22,8 @@ _FIGURES = ("net_return", "sharpe", "max_drawdown", "n_trades", "oos_net_return"
 
 def console(*, stderr: bool = False) -> Console:
     """As wide as the terminal; where there is none (a file, a pipe), wide enough for every table."""
-    made = Console(stderr=stderr, highlight=False)
-    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=WIDTH)
+    made = Console(stderr=stderr, highlight=False, emoji=False)
+    return made if made.is_terminal else Console(stderr=stderr, highlight=False, emoji=False, width=WIDTH)
 
 
 def show(on: Console, workplace: Workplace, result: Mapping[str, Any], done: Done) -> None:
@@ -34,11 +38,11 @@ def show(on: Console, workplace: Workplace, result: Mapping[str, Any], done: Don
     refused, of = result["controls"]["refused"], result["controls"]["of"]
     on.print(f"\nNegative controls: {refused} of {of} refused, as all must be.")
     for failure in done.failed:
-        on.print(f"[red]failed[/red] {failure.work}: {failure.reason}")
+        on.print(f"[red]failed[/red] {escape(failure.work)}: {escape(failure.reason)}")
     on.print(
         f"\n{len(result['run_ids'])} runs in {result['seconds']:.0f} s. Look next: [bold]make ui[/bold] for assets, checks and "
         f"equity curves; [bold]gauntlet stages[/bold], [bold]gauntlet ledger show[/bold]; "
-        f"SQL in {workplace.settings.warehouse}",
+        f"SQL in {escape(str(workplace.settings.warehouse))}",
         soft_wrap=True,
     )
 
@@ -50,7 +54,7 @@ def verdicts_table(verdicts: tuple[Verdict, ...]) -> Table:
         mark = "[green]passed[/green]" if verdict.passed else "[red]failed[/red]"
         limit = f"{verdict.bound.replace('_', ' ')} {verdict.limit:g}"
         seen = "not measured" if verdict.value is None else figure(verdict.value)
-        table.add_row(mark, verdict.metric, seen, limit, verdict.why)
+        table.add_row(mark, escape(verdict.metric), escape(seen), limit, escape(verdict.why))
     return table
 
 
@@ -63,7 +67,7 @@ def figure(value: float | str | None) -> str:
 def _dataset(dataset: Mapping[str, Any]) -> Table:
     state = "[red]blocked[/red]" if dataset["blocked"] else "open"
     title = (
-        f"\n{dataset['name']} as of {dataset['as_of']}: {state}. {dataset['sessions']:,} sessions, "
+        f"\n{escape(dataset['name'])} as of {dataset['as_of']}: {state}. {dataset['sessions']:,} sessions, "
         f"{dataset['rows_accepted']:,} of {dataset['rows_received']:,} rows accepted, "
         f"{dataset['rows_quarantined']:,} quarantined, {dataset['new_rows']:,} new"
     )
@@ -79,7 +83,7 @@ def _dataset(dataset: Mapping[str, Any]) -> Table:
     for one in dataset["instruments"]:
         verdict = "[red]embargoed[/red]" if one["embargoed"] else "[green]passed[/green]"
         lowest = "-" if one["completeness_min"] is None else f"{one['completeness_min']:.2%}"
-        table.add_row(one["id"], lowest, f"{one['sessions_below_sla']:,}", verdict)
+        table.add_row(escape(one["id"]), lowest, f"{one['sessions_below_sla']:,}", verdict)
     return table
 
 
@@ -89,13 +93,13 @@ def _strategies(strategies: list[Mapping[str, Any]]) -> Table:
     for one in strategies:
         values = {**one["backtest"], **one["walk_forward"]}
         shown = [_percent(values[name]) if name in _PERCENT else figure(values[name]) for name in _FIGURES]
-        table.add_row(one["strategy"], one["stage"], *shown)
+        table.add_row(escape(one["strategy"]), one["stage"], *shown)
     return table
 
 
 def _decision(on: Console, strategy: Mapping[str, Any]) -> None:
     if strategy["decision"] is None:
-        on.print(f"\n{strategy['strategy']}: not reviewed yet")
+        on.print(f"\n{escape(strategy['strategy'])}: not reviewed yet")
         return
     decision = Decision.model_validate(strategy["decision"])
     failed = sum(not verdict.passed for verdict in decision.verdicts)
@@ -104,7 +108,7 @@ def _decision(on: Console, strategy: Mapping[str, Any]) -> None:
         if decision.approved
         else f"[red]refused[/red], {failed} of {len(decision.verdicts)} rules failed"
     )
-    on.print(f"\n{decision.strategy} {decision.from_} to {decision.to}: {outcome}")
+    on.print(f"\n{escape(decision.strategy)} {decision.from_} to {decision.to}: {outcome}")
     on.print(verdicts_table(decision.verdicts))
 
 

@@ -8,6 +8,7 @@ bar's session is the date of its `ts`, which holds for round-the-clock and for d
 from collections.abc import Iterable
 from datetime import date
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 import polars as pl
 
@@ -18,17 +19,18 @@ _SAMPLE = files("resources.sources") / "sample"
 _SESSION = pl.col("ts").dt.date()
 
 
+def embedded() -> dict[str, set[str]]:
+    """The ids of the instruments that are there, by data set; from the names of the files, none of which is opened."""
+    return {folder.name: set(_bars_of(folder)) for folder in _SAMPLE.iterdir() if folder.is_dir()}
+
+
 class SampleSource:
     def __init__(self, dataset: str) -> None:
-        known = {folder.name for folder in _SAMPLE.iterdir() if folder.is_dir()}
+        known = embedded()
         if dataset not in known:
             raise UnknownSampleError(dataset, known)
         self._dataset = dataset
-        self._files = {
-            file.name.removesuffix(".parquet"): file
-            for file in (_SAMPLE / dataset).iterdir()
-            if file.name.endswith(".parquet")
-        }
+        self._files = _bars_of(_SAMPLE / dataset)
 
     def fetch(self, instrument: Instrument, *, first: date, last: date) -> Delivery:
         self._require_known(instrument.id)
@@ -60,3 +62,7 @@ class SampleSource:
     def _require_known(self, instrument: str) -> None:
         if instrument not in self._files:
             raise UnknownInstrumentError(instrument, f"the embedded sample {self._dataset}", self._files)
+
+
+def _bars_of(folder: Traversable) -> dict[str, Traversable]:
+    return {file.name.removesuffix(".parquet"): file for file in folder.iterdir() if file.name.endswith(".parquet")}

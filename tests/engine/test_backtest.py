@@ -4,6 +4,7 @@ from datetime import date, timedelta
 from itertools import pairwise
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -248,3 +249,20 @@ def test_returns_compound_to_the_last_equity(equity, data):
         value for (value, now), (_, then) in pairwise([*zip(equity, sessions, strict=True), (0, 10)]) if now != then
     ]
     assert found.filter(found["session"].is_in([session(n) for n in sessions]))["equity"].to_list() == closes
+
+
+def test_an_account_with_nothing_left_is_closed_for_good():
+    days = [session(n) for n in range(5)]
+    equity = np.array([100.0, 50.0, -20.0, 30.0, 60.0])  # a short that lost more than there was, and came back
+    nothing = np.zeros(5)
+    simulation = Simulation(equity, nothing, nothing + 1, nothing, nothing, nothing, ambiguous_trades=0)
+    returns = session_returns(simulation, pl.Series(days), of=days, cash=100.0)
+    assert returns["equity"].to_list() == [100, 50, 0, 0, 0]
+    assert returns["return"].to_list() == [0, -0.5, -1, 0, 0]
+    assert returns["gross_exposure"].to_list() == [1, 1, 0, 0, 0]
+
+
+def test_a_range_without_bars_is_a_flat_account():
+    simulation = backtest(history_of({"X": flat_bars([10, 11])}), plan_of("X"), rows=(0, 0), close_at_end=True)
+    assert simulation.equity.size == 0
+    assert simulation.trades.size == 0

@@ -2,12 +2,17 @@
 
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from pipelines.cli.main import main
+from pipelines.cli.report import console, verdicts_table
 from pipelines.workplace import Workplace
+from quality.ledger import Draft
+from quality.promotion import Verdict
+from resources.ledger_store import LedgerStore
 from tests.small_project import STRATEGY, write_project
 
 
@@ -77,7 +82,7 @@ def test_the_commands_tell_of_one_night(
     (entries / "000000002.json").unlink()
     assert run(monkeypatch, "ledger", "verify") == 1
     assert "entry 2 is missing" in capsys.readouterr().out
-    assert run(monkeypatch, "nightly") == 2
+    assert run(monkeypatch, "nightly") == 1, "broken"
     assert "the ledger breaks at entry 2" in capsys.readouterr().err
 
 
@@ -146,3 +151,38 @@ def test_a_missing_policy_is_told(
     (project / "policies" / "costs.yaml").unlink()
     assert run(monkeypatch, "nightly") == 2
     assert "policies/costs.yaml: the file is missing" in capsys.readouterr().err
+
+
+def test_a_home_that_cannot_be_used_ends_in_a_sentence(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GAUNTLET_HOME", "/dev/null/x")
+    for words in (["nightly"], ["stages"], ["ledger", "verify"]):
+        assert run(monkeypatch, *words) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("GAUNTLET_HOME is /dev/null/x, which cannot be used")
+        assert told.count("\n") == 1
+
+
+def test_a_head_that_cannot_be_read_is_broken_and_not_a_wrong_use(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "home").mkdir()
+    (project / "home" / "head.json").write_text("?")
+    assert run(monkeypatch, "ledger", "verify") == 1
+    assert "head.json holds b'?'" in capsys.readouterr().err
+
+
+def test_what_people_wrote_is_printed_as_they_wrote_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    why = "[risk desk] wants [/tmp/x] and [red]no[/red] :warning: \\"
+    verdict = Verdict(metric="max_drawdown", value=0.5, bound="at_most", limit=0.25, passed=False, why=why)
+    console().print(verdicts_table((verdict,)))
+    assert why in capsys.readouterr().out
+
+    store = LedgerStore(project / "home" / "ledger")
+    at = datetime(2020, 1, 1, tzinfo=UTC)
+    store.append(Draft(at=at, by="ada", kind="retired", strategy=STRATEGY, body={"reason": why}))
+    assert run(monkeypatch, "ledger", "show") == 0
+    assert why in capsys.readouterr().out

@@ -182,6 +182,33 @@ def test_a_text_in_a_condition_is_only_ever_a_text(lake: Lake) -> None:
         assert set(lake.read("digests")["dataset"]) == set(texts[:n_left])
 
 
+@pytest.mark.parametrize("folder", ["it's a home", "100% of it", "ü#*{a,b}", '"quoted"'])
+def test_a_lake_may_lie_in_a_folder_of_any_name(tmp_path: Path, folder: str) -> None:
+    lake = Lake(root=str(tmp_path / folder), lock_path="")
+    for name, feature in [("o'clock 5%", "atr_14"), ("other", "roc_252")]:
+        row = {"dataset": name, "instrument": "A/B %20'[x]", "session": DAYS[0], "ts": datetime(2020, 1, 1, tzinfo=UTC)}
+        frame = pl.DataFrame([row], schema=tables.table("features").columns).with_columns(pl.lit(2.0).alias(feature))
+        lake.replace("features", frame, dataset=name)
+    features = lake.read("features", instrument="A/B %20'[x]").sort("dataset").select("dataset", "atr_14", "roc_252")
+    assert features.rows() == [("o'clock 5%", 2.0, None), ("other", None, 2.0)]
+    assert all(Path(file).is_file() for file in lake.files("features"))
+    lake.replace("features", tables.empty("features"), dataset="other")
+    assert lake.read("features")["dataset"].to_list() == ["o'clock 5%"]
+    lake.replace("features", tables.empty("features"), dataset="o'clock 5%")
+    assert lake.read("features").is_empty()
+
+
+def test_of_a_partitioned_table_only_the_files_asked_for_are_scanned(lake: Lake) -> None:
+    price = {"open": 2.0, "high": 3.0, "low": 1.0, "close": 2.0, "volume": 10.0}
+    row = {"session": DAYS[0], "ts": datetime(2020, 1, 1, tzinfo=UTC), "sequence": 1, "instrument": "ONE.TEST", **price}
+    for name in ("small", "other"):
+        lake.replace("bars", tables.frame("bars", [{"dataset": name, **row}]), dataset=name)
+    for file in lake.files("bars"):
+        if "dataset=other" in file:
+            Path(file).unlink()
+    assert lake.read("bars", dataset="small").height == 1
+
+
 class Unaware(Lake):
     """A writer that looked just before another process made the table."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from resources import settings as module
+from resources.errors import UnusableFolderError
 from resources.settings import engine_hash, prepare, settings, source_hash
 
 CHECKOUT = Path(__file__).parents[2]
@@ -82,6 +83,40 @@ def test_dagster_yaml_is_copied_when_it_differs_and_only_then() -> None:
     copy.write_text("telemetry: {enabled: true}\n")
     prepare()
     assert copy.read_bytes() == original
+
+
+def test_a_home_that_cannot_be_made_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for home in ("/dev/null/x", str(file), "/proc/gauntlet"):
+        monkeypatch.setenv("GAUNTLET_HOME", home)
+        with pytest.raises(UnusableFolderError, match=f"GAUNTLET_HOME is {home}.*, which cannot be used: .*set"):
+            prepare()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_home_that_may_not_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GAUNTLET_HOME", str(tmp_path / "home"))
+    prepare().home.chmod(0o500)
+    with pytest.raises(UnusableFolderError, match="it cannot be written"):
+        prepare()
+
+
+@pytest.mark.parametrize("folder", ["a=b", "a?b", "a[b]", "a|b", "a\\b", "a%20b", "a\tb"])
+def test_a_home_below_which_nothing_can_be_stored_is_refused_before_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    monkeypatch.setenv("GAUNTLET_HOME", str(tmp_path / folder))
+    with pytest.raises(UnusableFolderError, match="may be in its path"):
+        prepare()
+    assert not (tmp_path / folder).exists()
+
+
+@pytest.mark.parametrize("variable", ["GAUNTLET_PROJECT", "GAUNTLET_HOME"])
+def test_the_folder_of_a_person_who_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "~nobody-of-that-name/x")
+    with pytest.raises(UnusableFolderError, match=f"{variable} is ~nobody-of-that-name/x, which cannot be used"):
+        settings()
 
 
 def test_the_hash_of_sources_is_a_sha256_over_all_of_them(sources: Path) -> None:

@@ -104,3 +104,12 @@ def test_what_a_kill_left_half_built_is_built_anew(lake: Lake, warehouse: Wareho
     (tmp_path / "warehouse.building").write_bytes(b"half a file")
     warehouse.rebuild(lake)
     assert {file.name for file in tmp_path.iterdir()} == {"warehouse.duckdb"}
+
+
+@pytest.mark.parametrize("folder", ["it's a home", "100% of it", "ü#*{a,b}", '"quoted"'])
+def test_a_view_finds_its_files_in_a_folder_of_any_name(tmp_path: Path, folder: str) -> None:
+    lake = Lake(root=str(tmp_path / folder / "lake"), lock_path="")
+    warehouse = Warehouse(path=str(tmp_path / folder / "warehouse.duckdb"))
+    lake.replace("bars", bars("A/B %20'[x]", n=3), dataset="small")
+    assert warehouse.rebuild(lake)["bars"] == 3
+    assert ask(warehouse, "SELECT DISTINCT dataset, instrument FROM bars") == [("small", "A/B %20'[x]")]

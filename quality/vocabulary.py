@@ -1,0 +1,134 @@
+"""What a strategy's Python may say: causal columns, indicators, plain arithmetic, and no door to the future.
+
+The text is read as a tree before it runs, and refused where it
+
+1. imports what `ALLOWED` does not list, a module as a whole (but `math`) included;
+2. uses a builtin that `_BUILTINS` does not list (`getattr`, `open` and `eval` among those left out);
+3. touches what lies behind an object: names and attributes with leading underscores, a column's expression, frames;
+4. makes a `Column` or `Bars` of its own: it is handed both, so their names stand in annotations only.
+
+What remains can look back and not ahead. It is a fence against mistakes and shortcuts, not a sandbox
+for hostile code; the look-ahead laws are the second line.
+"""
+
+import ast
+import builtins
+import collections.abc
+import inspect
+import math
+from collections.abc import Collection, Iterator, Mapping
+
+from engine import indicators
+from quality.documents import listed
+from quality.errors import Problem
+
+_INDICATORS = {
+    name
+    for name, function in inspect.getmembers(indicators, inspect.isfunction)
+    if function.__module__ == indicators.__name__ and not name.startswith("_")
+} - {"indicator"}
+ALLOWED: Mapping[str, Collection[str]] = {
+    "engine.causal": {"Bars", "Column", "crossed_above", "crossed_below"},
+    "engine.indicators": _INDICATORS,
+    "engine.strategy": {"Signals", "Strategy"},
+    "__future__": {"annotations"},
+    "collections.abc": set(collections.abc.__all__),
+    "dataclasses": {"KW_ONLY", "dataclass", "field"},  # asdict and replace take columns apart
+    "enum": {"Enum", "Flag", "IntEnum", "IntFlag", "StrEnum", "auto", "unique"},
+    "math": {name for name in vars(math) if not name.startswith("_")},
+    "typing": {
+        *("Annotated", "Any", "ClassVar", "Final", "Generic", "Literal", "NamedTuple", "NewType", "Optional"),
+        *("Protocol", "Self", "TypeAlias", "TypeVar", "TypedDict", "Union", "cast", "final"),
+    },
+}
+"""The names that may be imported, by module."""
+
+_HANDED = ("Bars", "Column")
+_BUILTINS = {
+    *("abs", "all", "any", "bool", "classmethod", "dict", "divmod", "enumerate", "filter", "float", "frozenset", "int"),
+    *("isinstance", "issubclass", "iter", "len", "list", "map", "max", "min", "next", "pow", "print", "property"),
+    *("range", "repr", "reversed", "round", "set", "slice", "sorted", "staticmethod", "str", "sum", "super", "tuple"),
+    *("zip", "Ellipsis", "NotImplemented"),
+    *(name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, BaseException)),
+}
+_FRAMES = ("ag_", "cr_", "f_", "gi_", "tb_")  # how the attributes that lead to the caller's names begin
+_PLAIN = (ast.Name, ast.Attribute, ast.Subscript, ast.BinOp, ast.BitOr, ast.Tuple, ast.List, ast.Constant, ast.Load)
+_PATHS = (ast.Import, ast.ImportFrom)
+
+
+def refused(source: str, *, file: str) -> list[Problem]:
+    """Everything in a strategy's Python `source` that it may not say, in the order of its lines.
+
+    Args:
+        source: text that is Python.
+        file: named in the problems, not opened.
+    """
+    tree = ast.parse(source)
+    handed = _names_of_handed(tree)
+    annotated = {id(node) for annotation in _annotations(tree) for node in ast.walk(annotation)}
+    found = [
+        Problem(file, getattr(node, "lineno", None), "", seen, allowed)
+        for node in ast.walk(tree)
+        for seen, allowed in (*_imported(node), *_built_in(node), *_behind(node), *_handed(node, handed, annotated))
+    ]
+    return sorted(dict.fromkeys(found), key=lambda problem: problem.line or 0)
+
+
+def _imported(node: ast.AST) -> Iterator[tuple[str, str]]:
+    if isinstance(node, ast.Import):
+        for each in node.names:
+            if each.name != "math":
+                yield f"import {each.name}", f"`import math` or `from … import …` of {', '.join(ALLOWED)}"
+    elif isinstance(node, ast.ImportFrom):
+        module = "." * node.level + (node.module or "")
+        if module not in ALLOWED:
+            yield f"from {module} import …", listed(ALLOWED)
+        else:
+            for each in node.names:
+                if each.name not in ALLOWED[module]:
+                    yield f"from {module} import {each.name}", listed(ALLOWED[module])
+
+
+def _built_in(node: ast.AST) -> Iterator[tuple[str, str]]:
+    if isinstance(node, ast.Name) and node.id in vars(builtins).keys() - _BUILTINS and not node.id.startswith("__"):
+        yield node.id, f"columns, indicators and simple builtins such as {', '.join(('abs', 'len', 'max', 'range'))}"
+
+
+def _behind(node: ast.AST) -> Iterator[tuple[str, str]]:
+    attributes = {ast.Attribute: "attr", ast.MatchClass: "kwd_attrs"}.get(type(node))
+    if attributes:
+        for name in _texts(getattr(node, attributes)):
+            if name == "expression" or name.startswith(("_", *_FRAMES)):
+                yield (
+                    f".{name}",
+                    "what columns offer without it: arithmetic, comparison, & | ~, lag and rolling windows",
+                )
+    elif not isinstance(node, (ast.Constant, *_PATHS)):
+        for name in (name for _, value in ast.iter_fields(node) for name in _texts(value)):
+            if name.startswith("__") and name != "__post_init__":
+                yield name, "names without two underscores in front (but __post_init__)"
+
+
+def _handed(node: ast.AST, handed: Collection[str], annotated: Collection[int]) -> Iterator[tuple[str, str]]:
+    if isinstance(node, ast.Name) and node.id in handed and id(node) not in annotated:
+        yield f"{node.id} made or used by hand", f"{node.id} in annotations only: take columns from the bars handed in"
+
+
+def _texts(value: object) -> list[str]:
+    """The identifiers in a field of a node."""
+    return [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
+
+
+def _names_of_handed(tree: ast.Module) -> set[str]:
+    """What the file calls the classes it is handed values of."""
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return {each.asname or each.name for node in imports for each in node.names if each.name in _HANDED}
+
+
+def _annotations(tree: ast.Module) -> Iterator[ast.expr]:
+    """The annotations that only name types; one that calls or assigns is code like any other."""
+    for node in ast.walk(tree):
+        for field in ("annotation", "returns"):
+            annotation = getattr(node, field, None)
+            if annotation is not None and all(isinstance(part, _PLAIN) for part in ast.walk(annotation)):
+                yield annotation
