@@ -153,7 +153,9 @@ def session_returns(
         .with_columns(solvent=(pl.col("equity") > 0).cum_min())
         .with_columns(pl.when("solvent").then(pl.col("equity", "gross_exposure")).otherwise(0.0))
         .with_columns(before=pl.col("equity").shift(1, fill_value=cash))
-        .with_columns(pl.when(pl.col("before") > 0).then(pl.col("equity") / pl.col("before") - 1).otherwise(0.0).alias("return"))
+        .with_columns(
+            pl.when(pl.col("before") > 0).then(pl.col("equity") / pl.col("before") - 1).otherwise(0.0).alias("return")
+        )
         .select("session", "equity", "return", "gross_exposure")
     )
 

@@ -11,6 +11,7 @@ from datetime import date
 from typing import NamedTuple
 
 import dagster as dg
+from rich.markup import escape
 
 from pipelines import night
 from pipelines.code_location import build
@@ -101,7 +102,7 @@ class _Run:
 
     def execute(self, work: night.Work) -> None:
         self._tried.add((str(work), work.inputs))
-        self.say(f"[bold]{work}[/bold]")
+        self.say(f"[bold]{escape(str(work))}[/bold]")
         self._last_said = None
         with listening(self._heard):
             result = self.definitions.resolve_job_def(work.job).execute_in_process(
@@ -117,7 +118,7 @@ class _Run:
             raise KeyboardInterrupt
         if not result.success:
             self.failed.append(Failure(str(work), _reason(result)))
-            self.say(f"  [red]failed[/red] {self.failed[-1].reason}")
+            self.say(f"  [red]failed[/red] {escape(self.failed[-1].reason)}")
 
     def _heard(self, event: dg.DagsterEvent) -> None:
         if event.event_type != dg.DagsterEventType.ASSET_MATERIALIZATION:
@@ -134,7 +135,7 @@ class _Run:
         told = ", ".join(counts[:SHOWN_COUNTS]) + (
             f" and {len(counts) - SHOWN_COUNTS} more" if counts[SHOWN_COUNTS:] else ""
         )
-        self.say(f"  {'/'.join(path)}  [dim]{told}[/dim]")
+        self.say(f"  {escape('/'.join(path))}  [dim]{escape(told)}[/dim]")
 
 
 def _require_known(workplace: Workplace, only: Sequence[str]) -> None:

@@ -131,13 +131,13 @@ def _fits(value: Number, kind: type[int] | type[float], at_least: Number) -> boo
 def _uncovered(dataset: Dataset, costs: Mapping[str, Costs]) -> Iterator[Refusal]:
     """Why no section of costs will do, said against the one that covers most of the data set's tiers."""
     tiers = {instrument.tier for instrument in dataset.instruments}
-    if not costs or costs_for(dataset, costs):
+    if costs_for(dataset, costs):
         return
-    best = max(sorted(costs), key=lambda name: len(tiers & costs[name].half_spread_bps.keys()))
-    covered = costs[best].half_spread_bps.keys()
+    known = [set(costs[name].half_spread_bps) for name in sorted(costs)]
+    covered = max(known, key=lambda names: len(tiers & names), default=set())
     for index, instrument in enumerate(dataset.instruments):
         if instrument.tier not in covered:
-            wanted = f"{listed(covered)}, as in {best} of policies/costs.yaml: one section has to cover all instruments"
+            wanted = f"{listed(covered)}: one section of policies/costs.yaml has to cover all instruments"
             yield Refusal(("instruments", index, "tier"), wanted, nearest=nearest(instrument.tier, covered))
     if tiers <= covered:
         first = min(section.fees[0].from_ for section in costs.values() if tiers <= section.half_spread_bps.keys())

@@ -17,6 +17,7 @@ import collections.abc
 import inspect
 import math
 from collections.abc import Collection, Iterator, Mapping
+from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType, TracebackType
 
 from engine import indicators
 from quality.documents import listed
@@ -51,7 +52,12 @@ _BUILTINS = {
     *("zip", "Ellipsis", "NotImplemented"),
     *(name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, BaseException)),
 }
-_FRAMES = ("ag_", "cr_", "f_", "gi_", "tb_")  # how the attributes that lead to the caller's names begin
+_FRAMES = {  # what leads to the names of whoever calls
+    name
+    for kind in (AsyncGeneratorType, CoroutineType, FrameType, GeneratorType, TracebackType)
+    for name in dir(kind)
+    if name.startswith(("ag_", "cr_", "f_", "gi_", "tb_"))
+}
 _PLAIN = (ast.Name, ast.Attribute, ast.Subscript, ast.BinOp, ast.BitOr, ast.Tuple, ast.List, ast.Constant, ast.Load)
 _PATHS = (ast.Import, ast.ImportFrom)
 
@@ -90,15 +96,15 @@ def _imported(node: ast.AST) -> Iterator[tuple[str, str]]:
 
 
 def _built_in(node: ast.AST) -> Iterator[tuple[str, str]]:
-    if isinstance(node, ast.Name) and node.id in vars(builtins).keys() - _BUILTINS and not node.id.startswith("__"):
-        yield node.id, f"columns, indicators and simple builtins such as {', '.join(('abs', 'len', 'max', 'range'))}"
+    if isinstance(node, ast.Name) and node.id in vars(builtins).keys() - _BUILTINS and not node.id.startswith("_"):
+        yield node.id, "columns, indicators and plain builtins such as abs, len, max or range"
 
 
 def _behind(node: ast.AST) -> Iterator[tuple[str, str]]:
     attributes = {ast.Attribute: "attr", ast.MatchClass: "kwd_attrs"}.get(type(node))
     if attributes:
         for name in _texts(getattr(node, attributes)):
-            if name == "expression" or name.startswith(("_", *_FRAMES)):
+            if name.startswith("_") or name == "expression" or name in _FRAMES:
                 yield (
                     f".{name}",
                     "what columns offer without it: arithmetic, comparison, & | ~, lag and rolling windows",

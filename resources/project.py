@@ -171,16 +171,19 @@ def _python(root: Path, path: Path, problems: list[Problem]) -> _Signal | None:
 
 def _strategy(file: str, path: Path, source: str) -> type[Strategy]:
     """The one Strategy that the Python `source` of `path` defines."""
-    if problems := _unspeakable(file, source):
-        raise ConfigurationError(problems)
     module = ModuleType(f"strategies.{path.stem}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # dataclasses look their annotations up there
     try:
-        exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - a user's own code
+        compiled = compile(source, str(path), "exec", dont_inherit=True)
+        refused = vocabulary.refused(source, file=file)
+        if not refused:
+            exec(compiled, module.__dict__)  # noqa: S102 - a user's own code, and read before
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raises is reported with its place
         found = f"{type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else error}"
         raise ConfigurationError([Problem(file, _raised_at(error, path), "", found, "Python that runs")]) from None
+    if refused:
+        raise ConfigurationError(refused)
     defined = [
         value
         for value in vars(module).values()
@@ -191,13 +194,6 @@ def _strategy(file: str, path: Path, source: str) -> type[Strategy]:
         expected = "one class that extends engine.strategy.Strategy"
         raise ConfigurationError([Problem(file, None, "", f"the file defines {names}", expected)])
     return defined[0]
-
-
-def _unspeakable(file: str, source: str) -> list[Problem]:
-    try:
-        return vocabulary.refused(source, file=file)
-    except (SyntaxError, ValueError, RecursionError):
-        return []  # no Python: compiling it says where
 
 
 def _raised_at(error: BaseException, path: Path) -> int | None:

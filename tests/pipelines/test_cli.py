@@ -186,3 +186,13 @@ def test_what_people_wrote_is_printed_as_they_wrote_it(
     store.append(Draft(at=at, by="ada", kind="retired", strategy=STRATEGY, body={"reason": why}))
     assert run(monkeypatch, "ledger", "show") == 0
     assert why in capsys.readouterr().out
+
+
+def test_a_review_of_what_was_measured_on_other_code_is_refused(
+    after: Workplace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signal = after.settings.project / "strategies" / "small_cross.py"
+    signal.write_text(signal.read_text().replace("crossed_above(fast, slow)", "crossed_above(slow, fast)"))
+    assert run(monkeypatch, "review", STRATEGY) == 2
+    told = capsys.readouterr().err
+    assert "of small_cross@1.0.0 was made of other code, configuration or bars than there are now" in told

@@ -8,15 +8,21 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from assets import inputs
 from assets.partitions import AS_OF_TAG
 from pipelines import jobs, night
 from pipelines.code_location import build
 from pipelines.requests import ATTEMPTS, run_requests
+from pipelines.run_night import Done
+from pipelines.sensors import identity
 from pipelines.summary import summary
 from pipelines.workplace import Workplace
+from quality.datasets import Dataset
 from quality.errors import ConfigurationError
 from resources.clock import now
 from resources.intake import receive
+from resources.sources.protocol import Source
+from resources.sources.registry import Sources
 from tests.small_project import FIRST, LAST, STRATEGY, instance, open_small, quiet_night, restating, write_project
 
 DAY = date(2017, 7, 17)  # inside the second window's out-of-sample, after the first window's
@@ -153,17 +159,59 @@ def _content(workplace: Workplace, name: str) -> pl.DataFrame:
 def test_a_night_up_to_an_earlier_session_looks_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workplace = open_small(write_project(tmp_path), monkeypatch)
     early = date(2017, 7, 13)
-    done = quiet_night(workplace, no_later_than=early)
-    assert done.as_of == {"crypto_5m": early}
+    first = quiet_night(workplace, no_later_than=early)
+    assert first.as_of == {"crypto_5m": early}
     assert workplace.lake.read("bars")["session"].max() == early
     assert workplace.lake.read("windows")["window"].to_list() == ["w001"]
     w001 = workplace.lake.read("windows")
+    told_early = _of_the_strategies(workplace, first)
 
-    done = quiet_night(workplace)
-    assert done.failed == []
+    second = quiet_night(workplace)
+    assert second.failed == []
     assert workplace.lake.read("receipts")["first_session"].unique().sort().to_list() == [FIRST, date(2017, 7, 14)]
     assert workplace.lake.read("windows").filter(pl.col("window") == "w001").equals(w001)
     assert workplace.lake.read("windows").height == 2
+    told = _of_the_strategies(workplace, second)
+
+    again = quiet_night(workplace, no_later_than=early)
+    assert _of_the_strategies(workplace, again) == told_early, "what came later is not looked at"
+    assert summary(workplace, again)["datasets"][0]["rows_received"] == 13 * 288 * 2
+    assert _of_the_strategies(workplace, quiet_night(workplace)) == told, "what was looked at before leaves no trace"
+
+
+def _of_the_strategies(workplace: Workplace, done: Done) -> list[dict[str, object]]:
+    strategies = summary(workplace, done)["strategies"]
+    for one in strategies:
+        seen = {verdict["metric"]: verdict["value"] for verdict in one["decision"].pop("verdicts")}
+        assert seen["n_trades"] == one["backtest"]["n_trades"], "the decision is on what is shown beside it"
+        assert seen["oos_sharpe"] == one["walk_forward"]["oos_sharpe"]
+        del one["decision"]
+    return strategies
+
+
+@pytest.mark.slow
+def test_corporate_actions_that_could_not_be_had_are_asked_for_again_before_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unreachable(Sources):
+        def open(self, dataset: Dataset) -> Source:
+            source = restating("as it is", lambda _, rows: rows).open(dataset)
+            monkeypatch.setattr(source, "corporate_actions", _unreachable)
+            return source
+
+    workplace = open_small(write_project(tmp_path), monkeypatch)
+    done = quiet_night(workplace._replace(sources=Unreachable()))
+    assert {failure.reason for failure in done.failed} == {"ConnectionError: the vendor does not answer"}
+    assert workplace.lake.read("features").is_empty()
+    assert workplace.lake.read("equity").is_empty()
+    done = quiet_night(workplace)
+    assert done.failed == []
+    assert workplace.lake.read("features").height == workplace.lake.read("bars").height
+
+
+def _unreachable(_: object) -> pl.DataFrame:
+    message = "the vendor does not answer"
+    raise ConnectionError(message)
 
 
 @pytest.mark.slow
@@ -271,3 +319,41 @@ def test_runs_say_how_far_they_look(after: Workplace) -> None:
     assert {run.job_name for run in runs} == {
         "market_crypto_5m", "research", "walk_forward", "scorecards", "controls", "review_promotions", "maintenance",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("policies/costs.yaml", "taker_bps: 20", "taker_bps: 21"),
+        ("policies/sla.yaml", "min_share: 0.5", "min_share: 0.6"),
+        ("policies/calendars.yaml", "schema: 1", "schema: 1\n24/7: [{session: 2017-07-04, closed: true, why: a test}]"),
+        ("datasets/crypto_5m.yaml", "lot: 0.0001", "lot: 0.001"),
+        ("datasets/crypto_5m.yaml", "sma_12: {indicator: sma, length: 12}", "sma_24: {indicator: sma, length: 24}"),
+        ("strategies/small_cross.yaml", "share: 0.5", "share: 0.4"),
+        ("strategies/small_cross.py", "enter=crossed_above(fast, slow)", "enter=crossed_above(slow, fast)"),
+    ],
+)
+def test_whatever_changes_a_result_changes_what_it_is_remembered_by(
+    after: Workplace, monkeypatch: pytest.MonkeyPatch, file: str, old: str, new: str
+) -> None:
+    def remembered(workplace: Workplace) -> str:
+        return inputs.research(workplace.project, workplace.project.strategies[STRATEGY], workplace.lake, last=LAST)
+
+    before = remembered(after)
+    path = after.settings.project / file
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    changed = open_small(after.settings.project, monkeypatch)
+    assert remembered(changed) != before
+    assert identity(changed.project) != identity(after.project), "sensors look again"
+
+
+def test_work_that_went_back_to_what_it_was_is_asked_for_again(after: Workplace) -> None:
+    work = night.Work(jobs.RESEARCH, (STRATEGY,), "sha256:before", LAST)
+    repository, dagster = build(after).get_repository_def(), instance()
+    (first,) = run_requests([work], dagster, repository)
+    dagster.add_run(
+        dg.DagsterRun(job_name=work.job, run_id=dg_run_id(9), tags=work.tags, status=dg.DagsterRunStatus.SUCCESS)
+    )
+    (again,) = run_requests([work], dagster, repository)
+    assert again.run_key != first.run_key

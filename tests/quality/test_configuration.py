@@ -201,6 +201,11 @@ def test_what_was_read_can_be_written_and_read_again(model: type[BaseModel]) -> 
             id="a timeframe that cannot be made of the base one",
         ),
         pytest.param(
+            Dataset, "resample: [1h, 1d]", "resample: [1h, 1d, 2d]",
+            "it.yaml:7: resample[2] is '2d', expected at most 1d: bars are made session by session",
+            id="bars made of several sessions",
+        ),
+        pytest.param(
             Dataset, "timeframe: 5m", "timeframe: 5 minutes",
             "it.yaml:6: timeframe is '5 minutes', expected a number and a unit such as 30s, 5m, 1h, 1d or 1w",
             id="a timeframe in words",
@@ -441,6 +446,12 @@ def test_default_targets_leave_a_fifth_to_run_at_break_even() -> None:
     own = Exits.model_validate({"stop": {"pct": 0.02}, "targets": [{"r": 3, "share": 0.5}, {"r": 1, "share": 0.5}]})
     assert [rung.r for rung in own.ladder] == [1.0, 3.0]
     assert not own.break_even_after_first
+
+
+def test_bars_of_a_week_are_refused() -> None:
+    text = DATASET[: DATASET.index("features:")].replace("5m\nresample: [1h, 1d]", "1w\nresample: []")
+    problem = "it.yaml:6: timeframe is '1w', expected at most 1d: bars are made session by session"
+    assert refused(text, Dataset) == [problem]
 
 
 def test_a_service_level_gives_its_limits_by_rule() -> None:

@@ -113,6 +113,21 @@ def test_the_code_that_runs_is_the_code_that_is_hashed(root: Path) -> None:
             "features.atr_14.length is 1.5, expected a whole number of at least 1", id="a parameter of the wrong kind",
         ),
         pytest.param(
+            "datasets/crypto_5m.yaml", "id: EOSUSD.BITFINEX", "id: EOSUSD.BITFNEX",
+            "instruments[4].id is 'EOSUSD.BITFNEX': did you mean 'EOSUSD.BITFINEX'? Expected one of BTCUSD.BITFINEX, ",
+            id="an instrument the source has not",
+        ),
+        pytest.param(
+            "strategies/sma_cross.yaml", "out_of_sample: 20d", "out_of_sample: 5d",
+            "walk_forward.out_of_sample is '5d', which makes about 24 windows of crypto_5m, expected at most 10: raise it",
+            id="too many windows",
+        ),
+        pytest.param(
+            "strategies/sma_cross.py", "import Bars, crossed_above, crossed_below", "import Bars, crossed_above, derived",
+            "from engine.causal import derived, expected one of Bars, Column, crossed_above, crossed_below",
+            id="a door to the future",
+        ),
+        pytest.param(
             "strategies/sma_cross.yaml", "dataset: crypto_5m", "dataset: crypto_1m",
             "dataset is 'crypto_1m': did you mean 'crypto_5m'?", id="a data set nobody wrote",
         ),
@@ -179,6 +194,57 @@ def test_a_mistake_is_said_with_its_file_and_line(root: Path, file: str, old: st
     line = edit(root, file, old, new)
     (found,) = refused(root)
     assert found.startswith(f"{file}:{line}: {problem}")
+
+
+def test_a_data_set_that_the_source_has_not_is_said_with_the_nearest_it_has(root: Path) -> None:
+    text = (root / "datasets/crypto_5m.yaml").read_text()
+    (root / "datasets/crypto_1m.yaml").write_text(text.replace("name: crypto_5m", "name: crypto_1m"))
+    nearest = "did you mean 'crypto_5m'? Expected one of crypto_5m, us_equities_1d, which the source sample has"
+    assert refused(root) == [f"datasets/crypto_1m.yaml:3: name is 'crypto_1m': {nearest}"]
+
+
+def test_a_project_without_data_sets_is_none(root: Path) -> None:
+    shutil.rmtree(root / "datasets")
+    (root / "datasets").mkdir()
+    assert refused(root)[0].startswith("datasets: the folder holds no .yaml file, expected at least one data set")
+
+
+def test_a_data_set_without_an_end_is_not_asked_for_its_windows(root: Path) -> None:
+    edit(root, "datasets/crypto_5m.yaml", "end: 2017-12-30", "")
+    edit(root, "strategies/sma_cross.yaml", "out_of_sample: 20d", "out_of_sample: 1d")
+    load(root)
+
+
+def test_a_refused_signal_does_not_run(root: Path) -> None:
+    line = edit(root, "strategies/sma_cross.py", "class SmaCross", "from os import getcwd\n1 / 0\nclass SmaCross")
+    (problem,) = refused(root)
+    assert problem.startswith(f"strategies/sma_cross.py:{line}: from os import …, expected one of ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (
+            "tier: large",
+            "tier: larg",
+            "instruments[0].tier is 'larg': did you mean 'large'? Expected one of large: one ",
+        ),
+        (
+            "tier: large",
+            "tier: core",
+            "instruments[0].tier is 'core', expected one of large: one section of policies/cos",
+        ),
+        (
+            "start: 1998",
+            "start: 1989",
+            "start is '1989-01-02', expected 1990-01-01 or later, from when on policies/costs",
+        ),
+    ],
+    ids=["a tier of no section", "tiers of two sections", "a start before all fees"],
+)
+def test_a_data_set_that_no_costs_cover_is_refused(root: Path, old: str, new: str, problem: str) -> None:
+    line = edit(root, "datasets/us_equities_1d.yaml", old, new)
+    assert refused(root)[0].startswith(f"datasets/us_equities_1d.yaml:{line}: {problem}")
 
 
 def test_fees_that_start_after_the_bars_are_said_where_they_are_asked_for(root: Path) -> None:
