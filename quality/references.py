@@ -129,12 +129,12 @@ def _fits(value: Number, kind: type[int] | type[float], at_least: Number) -> boo
 
 
 def _uncovered(dataset: Dataset, costs: Mapping[str, Costs]) -> Iterator[Refusal]:
-    """Why no section of costs will do, said against the one that covers most of the data set's tiers."""
+    """Why no section of costs will do, said against the one that covers most of the instruments."""
     tiers = {instrument.tier for instrument in dataset.instruments}
     if costs_for(dataset, costs):
         return
     known = [set(costs[name].half_spread_bps) for name in sorted(costs)]
-    covered = max(known, key=lambda names: len(tiers & names), default=set())
+    covered = max(known, key=lambda names: sum(one.tier in names for one in dataset.instruments), default=set())
     for index, instrument in enumerate(dataset.instruments):
         if instrument.tier not in covered:
             wanted = f"{listed(covered)}: one section of policies/costs.yaml has to cover all instruments"
