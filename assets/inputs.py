@@ -86,7 +86,9 @@ def record(lake: Lake, step: str, inputs: Inputs, *, run_id: str) -> None:
 
 def bars(project: Project, dataset: Dataset, receipts: pl.DataFrame, sessions: Iterable[date]) -> Inputs:
     """Of every partition that `sessions` fall into."""
-    wanted = dataset.model_dump(mode="json", include={"calendar", "timeframe", "instruments", "on_conflict", "sla"})
+    wanted = dataset.model_dump(
+        mode="json", include={"calendar", "timeframe", "volume", "instruments", "on_conflict", "sla"}
+    )
     policy = project.sla[dataset.sla].model_dump(mode="json")
     corrections = [str(day) for day in closed_sessions(project, dataset)]
     common = document_hash([wanted, policy, corrections, numbers_hash()])

@@ -357,3 +357,13 @@ def test_work_that_went_back_to_what_it_was_is_asked_for_again(after: Workplace)
     )
     (again,) = run_requests([work], dagster, repository)
     assert again.run_key != first.run_key
+
+
+def test_a_data_set_without_volume_stores_none(after: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = after.settings.project / "datasets" / "crypto_5m.yaml"
+    path.write_text(path.read_text().replace("volume: traded", "volume: none"))
+    workplace = open_small(after.settings.project, monkeypatch)
+    (work,) = _due(workplace)
+    _run(build(workplace), work)
+    bars = workplace.lake.read("bars")
+    assert bars["volume"].null_count() == bars.height == after.lake.read("raw_bars")["volume"].count()
