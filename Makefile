@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
 export PYTHONUTF8 := 1
+# Set to nothing, whatever it was: without compiled bytecode collecting the tests takes 11 s instead of 5.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: nightly ui test test-slow check setup lock clean
 
@@ -14,7 +16,7 @@ ui: .venv/.run  ## Dagster's web UI and daemon on 127.0.0.1: schedules and senso
 
 test: .venv/.dev  ## the test suite, within a minute
 	@$(BIN)/python -m tests.warm
-	@$(BIN)/pytest -q -n 2 --dist loadgroup -m "not slow"
+	@$(BIN)/pytest -q -n 2 -m "not slow"
 
 test-slow: .venv/.dev  ## real processes, servers and a browser
 	@$(BIN)/python -m tests.warm

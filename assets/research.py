@@ -265,7 +265,7 @@ def measure(
         **measured(
             backtest_metrics(returns, trades, periods_per_year=per_year),
             table="trades",
-            reasons=dict.fromkeys(("sharpe", "profit_factor", "profit_concentration", "ambiguous_share"), "no trades"),
+            reasons=_why_not_traded(trades),
         ),
         **measured(
             walk_forward_metrics(windows, oos_returns, periods_per_year=per_year),
@@ -276,11 +276,25 @@ def measure(
     }
 
 
+def _why_not_traded(trades: pl.DataFrame) -> dict[str, str]:
+    if trades.is_empty():
+        return dict.fromkeys(
+            ("sharpe", "profit_factor", "profit_concentration", "ambiguous_share"), "no trade was closed"
+        )
+    flat = "no trade made or lost anything"
+    return {"sharpe": "the returns never vary", "profit_factor": flat, "profit_concentration": "no trade made a profit"}
+
+
 def _why_not_walked(windows: pl.DataFrame) -> dict[str, str]:
     if windows.is_empty():
         names = ("oos_sharpe", "oos_sharpe_lower", "oos_net_return", "degradation", "oos_windows_positive")
         return dict.fromkeys(names, "no walk-forward window is complete")
-    return {"degradation": "the windows' mean in-sample Sharpe ratio is not positive"}
+    flat = "the out-of-sample returns never vary"
+    return {
+        "oos_sharpe": flat,
+        "oos_sharpe_lower": flat,
+        "degradation": "the windows' mean in-sample Sharpe ratio is not above zero, or one of the two has no value",
+    }
 
 
 def _data_metrics(lake: Lake, dataset: str, instruments: Sequence[str], *, last: date) -> dict[str, float]:

@@ -33,7 +33,7 @@ Model = TypeVar("Model", bound=BaseModel)
 _DATE = "a date such as 2017-07-01"
 _FILLED = "at least one"
 _MAPPING = "a mapping of keys to values"
-_TIMEFRAME = "a number and a unit such as 30s, 5m, 1h, 1d or 1w"
+_TIMEFRAME = "a number and a unit such as 30s, 5m, 1h or 1d"
 _TEXT = "a text (in quotes where it looks like a number)"
 _EXPECTED = {
     "bool_type": "true or false",

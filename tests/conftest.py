@@ -1,15 +1,31 @@
-"""What every test shares: a compiled kernel kept between runs, and no home folder but its own."""
+"""What every test shares: a compiled kernel kept between runs, no home folder but its own, no asserted time."""
 
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+from xdist.scheduler import LoadFileScheduling, Scheduling
 
 from resources.settings import engine_hash
 
 # Before numba is imported: compiling the simulator takes longer than all other tests together.
 _CACHE = Path(__file__).parents[1] / ".pytest_cache" / "numba" / engine_hash().removeprefix("sha256:")[:16]
 os.environ["NUMBA_CACHE_DIR"] = str(_CACHE)
+
+hypothesis.settings.register_profile("gauntlet", deadline=None)
+hypothesis.settings.load_profile("gauntlet")
+
+
+class ByFile(LoadFileScheduling):
+    """A file's tests go to one worker, which makes its fixtures once; all of tests/pipelines share one night."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "tests/pipelines" if nodeid.startswith("tests/pipelines/") else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
+    return ByFile(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,6 @@ from pipelines.workplace import Workplace, open_workplace
 from quality.promotion import Decision
 from resources.clock import now
 
-pytestmark = pytest.mark.xdist_group("controls")  # one worker ingests what they all look at
 CHECKOUT = Path(__file__).parents[2]
 
 

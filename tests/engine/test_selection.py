@@ -109,14 +109,14 @@ def test_out_of_sample_that_begins_before_in_sample_ends_is_refused(first):
 
 
 @given(st.lists(st.floats(50, 200), min_size=6, max_size=6))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_bars_after_in_sample_change_nothing_of_the_choice(later):
     before, after = walked(history()), walked(history([*CLOSES[:6], *later], judged={6: SELL, 7: 13.0, 8: BUY}))
     assert after.chosen == before.chosen
 
 
 @given(st.lists(st.floats(50, 200), min_size=3, max_size=3))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_bars_after_out_of_sample_change_nothing_of_the_judgement(later):
     before = walked(history(judged={7: BUY}))
     after = walked(history([*CLOSES[:10], *later], judged={7: BUY, 10: SELL, 11: BUY}))
@@ -148,7 +148,7 @@ def test_the_ratio_of_a_choice_is_that_of_its_in_sample_returns_alone():
     purge=st.integers(0, 2),
     anchored=st.booleans(),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_no_in_sample_session_reaches_into_out_of_sample(in_sample, out_of_sample, purge, anchored):
     past = history()
     known = dict(past.raw["X"].select("session", "known_at").iter_rows())

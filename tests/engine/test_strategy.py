@@ -176,7 +176,7 @@ def test_reversion_buys_the_return_above_the_band_only_while_the_days_rise():
 
 
 @given(st.integers(-8, 8), st.sampled_from([SmaCross(fast=3, slow=9), BollingerReversion(length=8)]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_decisions_do_not_depend_on_the_unit_of_price(power, strategy):
     frames = market(30, seed=7)
     unit = 2.0**power  # a power of two changes no digit, so even ties stay ties

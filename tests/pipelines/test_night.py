@@ -102,6 +102,7 @@ def test_after_a_night_the_schedule_asks_for_nothing(after: Workplace) -> None:
     assert tick.skip_message == "nothing of crypto_5m is due"
 
 
+@pytest.mark.slow
 def test_after_one_restated_day_exactly_what_depends_on_it_is_due(after: Workplace) -> None:
     dataset = after.project.datasets["crypto_5m"]
     source = restating("one day", _shifted(DAY, "ETHUSD.BITFINEX")).open(dataset)
@@ -359,6 +360,7 @@ def test_work_that_went_back_to_what_it_was_is_asked_for_again(after: Workplace)
     assert again.run_key != first.run_key
 
 
+@pytest.mark.slow
 def test_a_data_set_without_volume_stores_none(after: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     path = after.settings.project / "datasets" / "crypto_5m.yaml"
     path.write_text(path.read_text().replace("volume: traded", "volume: none"))

@@ -62,7 +62,7 @@ def plain(values):
 
 
 @given(rows, st.sampled_from(POLICIES))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_judge_says_what_its_slow_twin_says(rows, policy):
     raw = received(*rows)
     found = judge(raw, DUE, timeframe="5m", on_conflict=policy)
@@ -77,7 +77,7 @@ def test_the_judge_says_what_its_slow_twin_says(rows, policy):
 
 
 @given(rows)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_every_row_is_refused_once_or_stands_behind_one_accepted_bar(rows):
     raw = received(*rows)
     found = judge(raw, DUE, timeframe="5m")
@@ -91,7 +91,7 @@ def test_every_row_is_refused_once_or_stands_behind_one_accepted_bar(rows):
 
 
 @given(rows)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_one_receipt_is_accounted_for_row_by_row(rows):
     raw = received(*({**row, "sequence": 1, "received_at": CAME[1]} for row in rows))
     found = judge(raw, DUE, timeframe="5m")
@@ -105,7 +105,7 @@ def test_one_receipt_is_accounted_for_row_by_row(rows):
 
 
 @given(rows, st.randoms(use_true_random=False))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_order_in_which_rows_are_read_changes_nothing(rows, random):
     raw = received(*rows)
     shuffled = raw[random.sample(range(raw.height), raw.height)]
@@ -298,7 +298,7 @@ def accepted(bars):
 
 
 @given(bars)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_digests_are_those_of_the_slow_twin(bars):
     frame = accepted(bars)
     found = {session: (digest, n_bars) for session, digest, n_bars in digests(frame).iter_rows()}
@@ -306,7 +306,7 @@ def test_digests_are_those_of_the_slow_twin(bars):
 
 
 @given(bars, st.data())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_digest_changes_exactly_when_a_bar_of_its_session_does(bars, data):
     at, name = data.draw(st.integers(0, len(bars) - 1)), data.draw(st.sampled_from(COLUMNS))
     value = data.draw(values)

@@ -43,7 +43,7 @@ HONEST = [
 
 
 @given(st.sampled_from(HONEST), st.integers(0, 10_000), st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_an_honest_strategy_is_never_flagged(strategy, seed, data):
     frames = market(seed=seed)
     there = np.random.default_rng(seed).random(frames["1h"].height) > 0.05
@@ -178,13 +178,13 @@ def random_decisions(seed):
 
 
 @given(st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_fills_at_the_next_open_keep_the_next_bar_law(seed):
     assert next_bar_law(honest_fills, random_decisions(seed)).passed
 
 
 @given(st.integers(0, 1000), st.sampled_from([0, -1]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_kernel_that_fills_on_the_same_bar_or_earlier_is_caught(seed, delay):
     law = next_bar_law(lambda decisions: fills(decisions, delay), random_decisions(seed))
     assert (law.passed, law.column) == (False, "equity")

@@ -217,7 +217,7 @@ def test_the_next_judged_session_is_held_back_also_after_days_without_one():
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=8), st.data())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_verdict_reaches_the_next_session_and_no_other(failed, data):
     judged_on = data.draw(st.integers(0, len(failed) - 1))
     changed = [not fails if n == judged_on else fails for n, fails in enumerate(failed)]

@@ -216,6 +216,7 @@ def test_the_whole_sample_is_at_most_eight_megabytes() -> None:
 
 
 @needs_shared_data
+@pytest.mark.slow
 def test_packing_again_gives_the_same_rows_and_with_one_pyarrow_the_same_bytes(tmp_path: Path) -> None:
     pack(SHARED, tmp_path)
     names = [file.relative_to(EMBEDDED) for file in EMBEDDED.glob("*/*") if file.suffix in {".parquet", ".csv"}]
