@@ -6,10 +6,13 @@ export PYTHONUTF8 := 1
 # Set to nothing, whatever it was: without compiled bytecode collecting the tests takes 11 s instead of 5.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: nightly ui test test-slow check setup lock clean
+.PHONY: nightly data-docs ui test test-slow bench check setup lock clean
 
 nightly: .venv/.run  ## everything that is due, in order, on what is configured; the report at the end
 	@$(BIN)/gauntlet nightly
+
+data-docs: .venv/.run  ## what the data sets keep of what was promised, as pages to browse; prints where they are
+	@$(BIN)/gauntlet data-docs
 
 ui: .venv/.run  ## Dagster's web UI and daemon on 127.0.0.1: schedules and sensors do the nights
 	@$(BIN)/gauntlet ui
@@ -21,6 +24,9 @@ test: .venv/.dev  ## the test suite, within a minute
 test-slow: .venv/.dev  ## real processes, servers and a browser
 	@$(BIN)/python -m tests.warm
 	@$(BIN)/pytest -q -m slow
+
+bench: .venv/.dev  ## measured speed, into benchmarks/results.json; ONLY=name,name for some
+	@$(BIN)/python -m benchmarks.run $(ONLY)
 
 check: .venv/.dev  ## style, types, architecture
 	@$(BIN)/ruff check .

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import polars as pl
 
-from assets import inputs, records, research
+from assets import inputs, inputs_current, records, research
 from assets.partitions import STRATEGIES
 from quality import tables
 from quality.datasets import Dataset
@@ -57,20 +57,24 @@ def backtests(project: Project) -> list[dg.AssetsDefinition]:
         deps=[*market_deps(project), "certificates"],
         group_name="research",
         kinds={"numba", "deltalake"},
+        check_specs=[inputs_current.spec(["backtest"])],
         description="A strategy version over the full span with its file's parameters, and every trial of its grid.",
     )
     def backtest(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
         key, definition = context.partition_key, definition_of(project, context.partition_key)
         last = inputs.newest_session(lake, dataset_of(project, definition), context.run.tags)
-        current = inputs.research(project, definition, lake, last=last)
+        of = inputs.held(lake, dataset_of(project, definition))
+        current = inputs.research(project, definition, lake, last=last, of=of)
 
         past, plan = research.history_of(lake, project, definition, last=last), research.plan_of(project, definition)
         result = research.backtest_of(definition, past, plan)
         n_new = count_trials(lake, definition, research.trials_of(definition, past, plan), last=last)
 
         records.write(lake, key, research.BACKTEST, plan=plan, **result._asdict())
-        inputs.record(lake, "backtest", {key: current}, run_id=context.run.run_id)
+        read = inputs.read_until(of.receipts, last)
+        inputs.record(lake, "backtest", {key: current}, run_id=context.run.run_id, read=read)
         return dg.MaterializeResult(
+            check_results=[inputs_current.research_check(lake, project, "backtest")],
             metadata={
                 "from": str(past.sessions[0]),
                 "to": str(last),
@@ -78,7 +82,7 @@ def backtests(project: Project) -> list[dg.AssetsDefinition]:
                 "net_return": float(result.returns["equity"][-1] / plan.rules.cash - 1),
                 "new_trials": n_new,
                 "equity": records.sparkline(result.returns["equity"].to_list()),
-            }
+            },
         )
 
     return [certificates, backtest]

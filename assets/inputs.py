@@ -6,7 +6,7 @@ from what is there now and asks for what differs.
 
 | step | partition | inputs |
 |---|---|---|
-| `bars:<dataset>` | the data set's | configuration, SLA policy, the rules' code, the receipts that cover it |
+| `bars:<dataset>` | the data set's | configuration, SLA policy, the rules' code, the receipts that cover it, its corporate actions |
 | `actions:<dataset>` | all | instruments, source |
 | `features:<dataset>` | the data set's | configuration, bars and corporate actions of every session up to its end |
 | `backtest` | strategy | its code and configuration, costs, the data set's shape, all sessions up to `as_of` |
@@ -17,7 +17,7 @@ from what is there now and asks for what differs.
 | `warehouse` | all | the version of every table |
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from hashlib import sha256
 from typing import NamedTuple
@@ -32,7 +32,7 @@ from quality.ledger import Standing
 from resources.clock import now
 from resources.errors import NothingHeldError
 from resources.lake import Lake
-from resources.market import closed_sessions
+from resources.market import corrections_of
 from resources.project import Project, StrategyDefinition
 from resources.settings import numbers_hash
 
@@ -48,6 +48,13 @@ class DataUsed(NamedTuple):
 
     digest: str
     receipt_sequence: int
+
+
+class Read(NamedTuple):
+    """How far bars were read: the newest receipt behind them, and the last session."""
+
+    receipt_sequence: int | None
+    last_session: date | None
 
 
 class Held(NamedTuple):
@@ -72,38 +79,55 @@ def recorded(lake: Lake, step: str) -> Inputs:
     return dict(zip(rows["partition"], rows["inputs"], strict=True))
 
 
-def record(lake: Lake, step: str, inputs: Inputs, *, run_id: str) -> None:
-    """Remember what was computed from which inputs."""
+def record(lake: Lake, step: str, inputs: Inputs, *, run_id: str, read: Read = Read(None, None)) -> None:  # noqa: B008 - a value
+    """Remember what was computed from which inputs, and how far the bars were read."""
     if not inputs:
         return
-    at = now()
-    rows = [
-        {"step": step, "partition": key, "inputs": value, "run_id": run_id, "computed_at": at}
-        for key, value in inputs.items()
-    ]
+    common = {"step": step, "run_id": run_id, "computed_at": now(), **read._asdict()}
+    rows = [{**common, "partition": key, "inputs": value} for key, value in inputs.items()]
     lake.replace("work_record", tables.frame("work_record", rows), step=step, partition=list(inputs))
 
 
-def bars(project: Project, dataset: Dataset, receipts: pl.DataFrame, sessions: Iterable[date]) -> Inputs:
+def bars(
+    project: Project, dataset: Dataset, receipts: pl.DataFrame, actions: pl.DataFrame, sessions: Iterable[date]
+) -> Inputs:
     """Of every partition that `sessions` fall into."""
     wanted = dataset.model_dump(
         mode="json", include={"calendar", "timeframe", "volume", "instruments", "on_conflict", "sla"}
     )
     policy = project.sla[dataset.sla].model_dump(mode="json")
-    corrections = [str(day) for day in closed_sessions(project, dataset)]
-    common = document_hash([wanted, policy, corrections, numbers_hash()])
-    spans = receipts.select("sequence", "first_session", "last_session").sort("sequence").rows()
-    inputs = {}
-    for key, labels in _by_partition(dataset, sessions).items():
-        covering = [sequence for sequence, first, last in spans if first <= labels[-1] and last >= labels[0]]
-        inputs[key] = document_hash([common, [str(label) for label in labels], covering])
-    return inputs
+    common = document_hash([wanted, policy, corrections(project, dataset), numbers_hash()])
+    labels = _by_partition(dataset, sessions)
+    covering, paid = _covering(receipts, labels), _texts(actions.sort(pl.all()), "ex_date", key_format(dataset))
+    return {
+        key: document_hash([common, [str(label) for label in own], covering.get(key, ""), paid.get(key, "")])
+        for key, own in labels.items()
+    }
 
 
-def actions(dataset: Dataset) -> Inputs:
-    """Of the corporate actions, which a data set has one partition of."""
-    instruments = [instrument.model_dump(mode="json") for instrument in dataset.instruments]
-    return {ALL: document_hash([instruments, dataset.source.model_dump(mode="json"), numbers_hash()])}
+def _covering(receipts: pl.DataFrame, labels: Mapping[str, Sequence[date]]) -> dict[str, str]:
+    """Which receipts speak for each partition, as text, in the order they came."""
+    keys = list(labels)
+    firsts = pl.Series([own[0] for own in labels.values()], dtype=pl.Date)
+    lasts = pl.Series([own[-1] for own in labels.values()], dtype=pl.Date)
+    pairs = receipts.sort("sequence").select(
+        pl.col("sequence").cast(pl.String),
+        partition=pl.int_ranges(
+            lasts.search_sorted(receipts.sort("sequence")["first_session"], side="left"),
+            firsts.search_sorted(receipts.sort("sequence")["last_session"], side="right"),
+        ),
+    )
+    joined = (
+        pairs.explode("partition", empty_as_null=False)
+        .group_by("partition", maintain_order=True)
+        .agg(pl.col("sequence").str.join(" "))
+    )
+    return {keys[partition]: text for partition, text in joined.rows()}
+
+
+def corrections(project: Project, dataset: Dataset) -> list[dict[str, object]]:
+    """Of the data set's calendar, as a document; why it was corrected changes no result."""
+    return [one.model_dump(mode="json", exclude={"why"}) for one in corrections_of(project, dataset)]
 
 
 def features(project: Project, dataset: Dataset, of: Held, sessions: Iterable[date]) -> Inputs:
@@ -113,19 +137,36 @@ def features(project: Project, dataset: Dataset, of: Held, sessions: Iterable[da
     chain = document_hash([wanted, policy, numbers_hash()])
     inputs = {}
     label = key_format(dataset)
-    bars = of.digests.with_columns(key=pl.col("session").dt.strftime(label)).partition_by("key", as_dict=True)
-    paid = of.actions.with_columns(key=pl.col("ex_date").dt.strftime(label)).partition_by("key", as_dict=True)
+    bars, paid = _texts(of.digests, "session", label), _texts(of.actions, "ex_date", label)
     for key in _by_partition(dataset, sessions):
-        rows = [part[(key,)].drop("key").write_csv() for part in (bars, paid) if (key,) in part]
-        chain = inputs[key] = _text_hash(chain + "".join(rows))
+        chain = inputs[key] = _text_hash(f"{chain}\n{bars.get(key, '')}\n{paid.get(key, '')}")
     return inputs
+
+
+def _texts(rows: pl.DataFrame, day: str, label: str) -> dict[str, str]:
+    """Everything a frame says of each partition, as text, in its order."""
+    line = pl.concat_str(pl.all().cast(pl.String).fill_null("-"), separator=" ").alias("line")
+    lines = rows.select(pl.col(day).dt.strftime(label).alias("key"), line)
+    return dict(lines.group_by("key", maintain_order=True).agg(pl.col("line").str.join("\n")).rows())
+
+
+def read_by(lake: Lake, step: str, partition: str) -> Read:
+    """How far a piece of work that is recorded read; nothing is known of one that is not."""
+    rows = lake.read("work_record", step=step, partition=partition).select(*Read._fields).rows()
+    return Read(*rows[0]) if rows else Read(None, None)
+
+
+def read_until(receipts: pl.DataFrame, last: date) -> Read:
+    """What reading every bar up to the session `last` reads now."""
+    newest = receipts.filter(pl.col("first_session") <= last)["sequence"].max()
+    return Read(int(newest or 0), last)  # type: ignore[arg-type]
 
 
 def held(lake: Lake, dataset: Dataset) -> Held:
     """What is held of a data set now."""
     record = lake.read("sla_record", dataset=dataset.name)
     return Held(
-        digests=lake.read("digests", dataset=dataset.name).sort("session", "instrument"),
+        digests=lake.read("digests", dataset=dataset.name).drop("sequence").sort("session", "instrument"),
         failed=sla.failed_sessions(record).filter("failed").sort("session", "instrument"),
         actions=lake.read("corporate_actions", dataset=dataset.name).sort("instrument", "ex_date", "kind"),
         receipts=lake.read("receipts", dataset=dataset.name).sort("sequence"),
@@ -160,7 +201,7 @@ def research(
             project.costs[configuration.costs].model_dump(mode="json"),
             project.sla[dataset.sla].resample.model_dump(mode="json"),
             dataset.model_dump(mode="json", include=shape),
-            [str(day) for day in closed_sessions(project, dataset)],
+            corrections(project, dataset),
             [instrument.model_dump(mode="json") for instrument in traded],
             numbers_hash(),
             data.digest,

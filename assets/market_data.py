@@ -1,42 +1,68 @@
 """Market data: one set of assets per data set, made from its file.
 
     source -> raw_bars -> bars -> resampled_bars -> features
-                           |-> quarantine, digests, sla_record
+                           |-> quarantine, digests, sla_record, restatements
 
 `raw_bars` asks the source and keeps what came, as it came; `bars` holds every row against the
 rules and every session against its SLA; the checks on `bars` read the verdicts, and stop what
 comes after when the newest session failed for too many instruments. What `bars` writes beside
-itself (quarantine, digests, sla_record), and the receipts of `raw_bars`, are by-products: assets
-to look at, reported in the run that wrote them.
+itself, and the receipts of `raw_bars`, are by-products: assets to look at, reported in the run
+that wrote them.
+
+All work goes instrument by instrument, in batches that fit into memory; a batch is one
+transaction of each table.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
+from typing import TypedDict
 
 import dagster as dg
 import polars as pl
 
-from assets import inputs
+from assets import inputs, inputs_current
+from assets.corporate_actions import corporate_actions
+from assets.imported_files import imported_files
 from assets.partitions import Span, as_of, market_partitions, partition_of, span
+from assets.universe import universe
 from engine.bars import resample
 from engine.causal import Bars, evaluate
 from engine.indicators import indicator
 from quality import bars as contract
 from quality import sla
-from quality.datasets import Dataset
+from quality.datasets import Dataset, Instrument
+from quality.policies import ServiceLevel
+from resources.calendars import Calendar
 from resources.clock import now
-from resources.intake import asked_until, raw_rows, receive
+from resources.intake import asked_until, receive
 from resources.lake import Between, Condition, Lake
-from resources.market import bar_frames, calendar_of, due_bars, raw_bars, sessions_until
+from resources.market import (
+    bar_frames,
+    by_instrument,
+    calendar_of,
+    listed,
+    newest_before,
+    raw_bars,
+    raw_rows,
+    sessions_until,
+)
 from resources.project import Project
 from resources.sources.registry import Sources
 
+BATCH_BARS = 1_000_000
 KINDS = {"polars", "deltalake"}
+DELIVERED = "delivered"
+BESIDE_BARS = {
+    "quarantine": "Rows that broke a rule, as received, with every rule they broke.",
+    "digests": "A content hash of the accepted bars of each instrument's session.",
+    "sla_record": "The verdict of every SLA rule on every instrument's session.",
+    "restatements": "Bars that the source changed, took back or sent twice: what was said before, and what is now.",
+}
 BY_PRODUCTS = {
     "receipts": ("raw_bars", "Deliveries of the source: what was asked for, what came, when."),
-    "quarantine": ("bars", "Rows that broke a rule, as received, with every rule they broke."),
-    "digests": ("bars", "A content hash of the accepted bars of each instrument's session."),
-    "sla_record": ("bars", "The verdict of every SLA rule on every instrument's session."),
+    "raw_actions": ("corporate_actions", "What sources state of corporate actions, as received."),
+    **{table: ("bars", about) for table, about in BESIDE_BARS.items()},
 }
 
 
@@ -44,119 +70,178 @@ def market_data(
     project: Project, dataset: Dataset
 ) -> list[dg.AssetsDefinition | dg.AssetSpec | dg.AssetChecksDefinition]:
     """The assets and checks of one data set."""
-    name = dataset.name
-    policy = project.sla[dataset.sla]
-    by_day_or_month = market_partitions(dataset)
+    taken_in = _imported(project, dataset) if dataset.takes_files else [_received(project, dataset)]
+    folded = [_resampled(project, dataset)] if dataset.resample else []
+    by_products = [
+        dg.AssetSpec([dataset.name, table], deps=[[dataset.name, parent]], description=about, **_common(dataset))
+        for table, (parent, about) in BY_PRODUCTS.items()
+    ]
+    return [
+        *taken_in,
+        corporate_actions(project, dataset),
+        _judged(project, dataset),
+        _sla_checks(project, dataset),
+        *folded,
+        _features(project, dataset),
+        *([universe(project, dataset)] if dataset.universes else []),
+        *by_products,
+    ]
+
+
+class _Common(TypedDict):
+    group_name: str
+    kinds: set[str]
+
+
+class _Partitioned(_Common):
+    partitions_def: dg.PartitionsDefinition
+    backfill_policy: dg.BackfillPolicy
+
+
+def _common(dataset: Dataset) -> _Common:
+    return {"group_name": dataset.name, "kinds": KINDS}
+
+
+def _partitioned(dataset: Dataset) -> _Partitioned:
     one_run = dg.BackfillPolicy.single_run()
+    return {**_common(dataset), "partitions_def": market_partitions(dataset), "backfill_policy": one_run}
 
-    def wanted(context: dg.AssetExecutionContext, sources: Sources) -> Span:
-        sessions = sessions_until(dataset, calendar_of(project, dataset), sources.open(dataset), at=now())
-        return span(dataset, context.partition_keys, as_of=as_of(context.run.tags, sessions[-1]))
+
+def _imported(project: Project, dataset: Dataset) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+    """The files of an inbox, and the raw bars that are reported when they are taken in."""
+    taken_from = [dataset.name, "imported_files"]
+    about = "Rows of the files that were taken in, never changed."
+    raw = dg.AssetSpec([dataset.name, "raw_bars"], deps=[taken_from], description=about, **_common(dataset))
+    return [imported_files(project, dataset), raw]
+
+
+def _received(project: Project, dataset: Dataset) -> dg.AssetsDefinition:
+    key = [dataset.name, "raw_bars"]
 
     @dg.asset(
-        key=[name, "raw_bars"],
+        key=key,
         description=f"Rows as {dataset.source.kind} delivered them, never changed.",
-        pool=f"source_{name}",
-        partitions_def=by_day_or_month,
-        backfill_policy=one_run,
-        group_name=name,
-        kinds=KINDS,
+        pool=f"source_{dataset.name}",
+        check_specs=[
+            dg.AssetCheckSpec(DELIVERED, asset=key, description="Every instrument that was asked for was delivered.")
+        ],
+        **_partitioned(dataset),
     )
-    def received(context: dg.AssetExecutionContext, lake: Lake, sources: Sources) -> dg.MaterializeResult:
-        days = wanted(context, sources)
-        first = next_to_ask(project, dataset, lake, days)
-        got = receive(lake, dataset, sources.open(dataset), first=first, last=days.last, at=now())
-        report(context, dataset, "receipts", {"new": got.receipts.height, "asked from": str(first)})
-        return dg.MaterializeResult(metadata={"rows": got.rows, "new_rows": got.new_rows})
+    def raw_bars_asset(context: dg.AssetExecutionContext, lake: Lake, sources: Sources) -> dg.MaterializeResult:
+        days, source = wanted_days(context, project, dataset, lake, sources), sources.open(dataset)
+        firsts = to_ask(project, dataset, lake, days)
+        got = receive(lake, dataset, source, firsts=firsts, last=days.last, at=now())
+        report(context, dataset, "receipts", {"new": got.receipts.height, "asked from": str(min(firsts.values()))})
+        for instrument, reason in got.failed.items():
+            context.log.warning(f"{instrument} was not delivered: {reason}")
+        return dg.MaterializeResult(
+            metadata={"rows": got.rows, "new_rows": got.new_rows},
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name=DELIVERED,
+                    passed=not got.failed,
+                    severity=dg.AssetCheckSeverity.WARN,
+                    metadata={instrument: reason for instrument, reason in got.failed.items()},
+                )
+            ],
+        )
 
+    return raw_bars_asset
+
+
+def _judged(project: Project, dataset: Dataset) -> dg.AssetsDefinition:
     @dg.asset(
-        key=[name, "bars"],
-        deps=[[name, "raw_bars"]],
+        key=[dataset.name, "bars"],
+        deps=[[dataset.name, "raw_bars"], [dataset.name, "corporate_actions"]],
         description="Accepted bars: of all receipts, the newest row that kept every rule.",
-        partitions_def=by_day_or_month,
-        backfill_policy=one_run,
-        group_name=name,
-        kinds=KINDS,
+        **_partitioned(dataset),
     )
-    def judged(context: dg.AssetExecutionContext, lake: Lake, sources: Sources) -> dg.MaterializeResult:
-        days = wanted(context, sources)
+    def bars(context: dg.AssetExecutionContext, lake: Lake, sources: Sources) -> dg.MaterializeResult:
+        days = wanted_days(context, project, dataset, lake, sources)
         return judge_sessions(context, project, dataset, lake, days)
+
+    return bars
+
+
+def _sla_checks(project: Project, dataset: Dataset) -> dg.AssetChecksDefinition:
+    policy = project.sla[dataset.sla]
 
     @dg.multi_asset_check(
         specs=[
-            dg.AssetCheckSpec(rule, asset=[name, "bars"], blocking=True, description=limit.why)
+            dg.AssetCheckSpec(rule, asset=[dataset.name, "bars"], blocking=True, description=limit.why)
             for rule, limit in policy.limits.items()
         ],
-        name=f"{name}_sla",
+        name=f"{dataset.name}_sla",
     )
     def sla_checks(context: dg.AssetCheckExecutionContext, lake: Lake) -> Iterator[dg.AssetCheckResult]:
-        record = lake.read("sla_record", dataset=name)
+        record = lake.read("sla_record", dataset=dataset.name)
         newest = as_of(context.run.tags, record["session"].max())  # type: ignore[arg-type]
         record = record.filter(pl.col("session") <= newest)
         stopped = sla.block(record, block_share=policy.block_share)
         for rule in policy.limits:
             yield verdict(dataset, rule, record, stopped)
 
-    assets: list[dg.AssetsDefinition | dg.AssetSpec | dg.AssetChecksDefinition] = [received, judged, sla_checks]
+    return sla_checks
 
-    if dataset.resample:
 
-        @dg.asset(
-            key=[name, "resampled_bars"],
-            deps=[[name, "bars"]],
-            description=f"Bars of {', '.join(dataset.resample)}, folded from those of {dataset.timeframe}.",
-            partitions_def=by_day_or_month,
-            backfill_policy=one_run,
-            group_name=name,
-            kinds=KINDS,
-        )
-        def resampled(context: dg.AssetExecutionContext, lake: Lake, sources: Sources) -> dg.MaterializeResult:
-            days = wanted(context, sources)
-            folded = resample_sessions(project, dataset, lake, days)
-            lake.replace("resampled_bars", folded, dataset=name, session=Between(days.first, days.end))
-            counts = dict(folded.group_by("timeframe").len().sort("timeframe").rows())
-            return dg.MaterializeResult(metadata={"rows": folded.height, **counts})
-
-        assets.append(resampled)
-
+def _resampled(project: Project, dataset: Dataset) -> dg.AssetsDefinition:
     @dg.asset(
-        key=[name, "corporate_actions"],
-        description="Splits and dividends by ex-date, as the source states them.",
-        group_name=name,
-        kinds=KINDS,
+        key=[dataset.name, "resampled_bars"],
+        deps=[[dataset.name, "bars"]],
+        description=f"Bars of {', '.join(dataset.resample)}, folded from those of {dataset.timeframe}.",
+        **_partitioned(dataset),
     )
-    def corporate_actions(context: dg.AssetExecutionContext, lake: Lake, sources: Sources) -> dg.MaterializeResult:
-        stated = sources.open(dataset).corporate_actions([instrument.id for instrument in dataset.instruments])
-        lake.replace("corporate_actions", stated.select(pl.lit(name).alias("dataset"), pl.all()), dataset=name)
-        inputs.record(lake, f"actions:{name}", inputs.actions(dataset), run_id=context.run.run_id)
-        return dg.MaterializeResult(metadata={"rows": stated.height})
+    def resampled_bars(context: dg.AssetExecutionContext, lake: Lake, sources: Sources) -> dg.MaterializeResult:
+        n_rows = resample_sessions(project, dataset, lake, wanted_days(context, project, dataset, lake, sources))
+        return dg.MaterializeResult(metadata={"rows": sum(n_rows.values()), **n_rows})
+
+    return resampled_bars
+
+
+def _features(project: Project, dataset: Dataset) -> dg.AssetsDefinition:
+    key = [dataset.name, "features"]
 
     @dg.asset(
-        key=[name, "features"],
-        deps=[[name, "resampled_bars" if dataset.resample else "bars"], [name, "corporate_actions"]],
+        key=key,
+        deps=[[dataset.name, "resampled_bars" if dataset.resample else "bars"], [dataset.name, "corporate_actions"]],
         description=f"Named causal columns: {', '.join(dataset.features) or 'none'}.",
-        partitions_def=by_day_or_month,
-        backfill_policy=one_run,
-        group_name=name,
-        kinds=KINDS,
+        check_specs=[inputs_current.spec(key)],
+        **_partitioned(dataset),
     )
     def features(context: dg.AssetExecutionContext, lake: Lake, sources: Sources) -> dg.MaterializeResult:
-        days = wanted(context, sources)
+        days = wanted_days(context, project, dataset, lake, sources)
         return compute_features(context, project, dataset, lake, first=days.first)
 
-    by_products = [
-        dg.AssetSpec([name, table], deps=[[name, parent]], description=about, group_name=name, kinds=KINDS)
-        for table, (parent, about) in BY_PRODUCTS.items()
-    ]
-    return [*assets, corporate_actions, features, *by_products]
+    return features
 
 
-def next_to_ask(project: Project, dataset: Dataset, lake: Lake, days: Span) -> date:
-    """The first day of `days` that was not asked for yet; their first when all were, and are asked for again."""
+def wanted_days(
+    context: dg.AssetExecutionContext, project: Project, dataset: Dataset, lake: Lake, sources: Sources
+) -> Span:
+    """The days of a run's partitions, not after what is there by now or what the run was told to stop at."""
+    receipts = lake.read("receipts", dataset=dataset.name)
+    sessions = sessions_until(dataset, calendar_of(project, dataset), sources.open(dataset), receipts, at=now())
+    return span(dataset, context.partition_keys, as_of=as_of(context.run.tags, sessions[-1]))
+
+
+def to_ask(project: Project, dataset: Dataset, lake: Lake, days: Span) -> dict[str, date]:
+    """From which day on each instrument has to be asked for; when all were asked for all of `days`, all once more."""
     sessions = calendar_of(project, dataset).sessions(*days)
     receipts = lake.read("receipts", dataset=dataset.name)
-    asked = asked_until(receipts, [instrument.id for instrument in dataset.instruments], sessions)
-    return days.first if asked in (None, sessions[-1]) else asked + timedelta(days=1)
+    reached = asked_until(receipts, [instrument.id for instrument in dataset.instruments], sessions)
+    missing = {
+        instrument: days.first if until is None else until + timedelta(days=1)
+        for instrument, until in reached.items()
+        if until != sessions[-1]
+    }
+    return missing or dict.fromkeys(reached, days.first)
+
+
+def batches(dataset: Dataset, bars_each: int) -> Iterator[list[Instrument]]:
+    """The instruments in groups whose bars fit into memory together; one transaction of a table each."""
+    size = max(1, BATCH_BARS // max(1, bars_each))
+    for start in range(0, len(dataset.instruments), size):
+        yield list(dataset.instruments[start : start + size])
 
 
 def judge_sessions(
@@ -164,63 +249,132 @@ def judge_sessions(
 ) -> dg.MaterializeResult:
     """Read, judge, write, say: the bars of `days` and what is written beside them."""
     name, calendar = dataset.name, calendar_of(project, dataset)
-    policy = project.sla[dataset.sla]
-    sessions = calendar.sessions(*days)
-    current = inputs.bars(project, dataset, lake.read("receipts", dataset=name), sessions)
-    accepted, quarantined, digests, counted = [], [], [], []
-    for instrument in dataset.instruments:
-        due = due_bars(dataset, calendar, instrument, first=days.first, last=days.last)
-        raw = raw_rows(lake, dataset, instrument.id, first=days.first, end=days.end)
-        if dataset.volume == "none":  # a column of zeros where the source knows no volume says nothing
-            raw = raw.with_columns(volume=pl.lit(None, pl.Float64))
-        result = contract.judge(raw, due, timeframe=dataset.timeframe, on_conflict=dataset.on_conflict)
-        own = pl.lit(instrument.id).alias("instrument")
-        accepted.append(result.accepted.with_columns(own))
-        quarantined.append(result.quarantined.with_columns(own))
-        digests.append(contract.digests(result.accepted).with_columns(own))
-        counted.append(sla.count_sessions(sessions, due, result).with_columns(own))
-
-    window: dict[str, Condition] = {"dataset": name, "session": Between(days.first, days.end)}
-    labelled = {
-        "bars": pl.concat(accepted),
-        "quarantine": pl.concat(quarantined).filter(pl.col("session").is_between(*days)),
-        "digests": pl.concat(digests),
-        "sla_record": sla.verdicts(pl.concat(counted), policy.limits),
-    }
-    for table, rows in labelled.items():
-        lake.replace(table, rows.with_columns(dataset=pl.lit(name)), **window)
-        if table != "bars":
-            report(context, dataset, table, {"rows": rows.height})
+    receipts, actions = lake.read("receipts", dataset=name), lake.read("corporate_actions", dataset=name)
+    current = inputs.bars(project, dataset, receipts, actions, calendar.sessions(*days))
+    wider = with_next(lake, dataset, calendar, days)
+    due, closes = calendar.due(*wider, dataset.timeframe), calendar.closes(*wider)
+    written = dict.fromkeys(("bars", *BESIDE_BARS), 0)
+    for batch in batches(dataset, due.height):
+        ids = [instrument.id for instrument in batch]
+        said, paid = by_instrument(receipts, ids), by_instrument(actions, ids)
+        raw = raw_rows(lake, dataset, closes, ids, receipts, first=wider.first, last=wider.last)
+        before = newest_before(lake, dataset, ids, wider.first)
+        judged = [
+            judge_instrument(
+                project.sla[dataset.sla],
+                dataset,
+                instrument,
+                wider,
+                raw=raw[instrument.id],
+                receipts=said[instrument.id],
+                due=listed(due, instrument),
+                closes=closes,
+                before=before[instrument.id],
+                actions=paid[instrument.id],
+                sessions=calendar.sessions(*wider),
+            )
+            for instrument in batch
+        ]
+        window: dict[str, Condition] = {"dataset": name, "instrument": ids, "session": Between(wider.first, wider.end)}
+        for table in written:
+            rows = pl.concat(one[table] for one in judged)
+            lake.replace(table, rows.with_columns(dataset=pl.lit(name)), **window)
+            written[table] += rows.height
+    for table in BESIDE_BARS:
+        report(context, dataset, table, {"rows": written[table]})
     inputs.record(lake, f"bars:{name}", current, run_id=context.run.run_id)
+    inputs_current.tell(
+        context.instance,
+        [inputs_current.features_check(lake, dataset), *inputs_current.research_checks(lake, project)],
+    )
     return dg.MaterializeResult(
         metadata={
-            "rows": labelled["bars"].height,
-            "quarantined": labelled["quarantine"].height,
-            "sessions": len(sessions),
+            "rows": written["bars"],
+            "quarantined": written["quarantine"],
+            "sessions": len(due["session"].unique()),
         }
     )
 
 
-def resample_sessions(project: Project, dataset: Dataset, lake: Lake, days: Span) -> pl.DataFrame:
-    """The longer bars of `days`, as `resampled_bars` holds them."""
-    calendar = calendar_of(project, dataset)
+def with_next(lake: Lake, dataset: Dataset, calendar: Calendar, days: Span) -> Span:
+    """`days` and the next session where it is held: its first bar is compared with the last one of `days`."""
+    after = lake.scan("digests", dataset=dataset.name).filter(pl.col("session") > days.last)
+    held: date | None = after.select(pl.col("session").min()).collect().item()
+    if held is None:
+        return days
+    return Span(days.first, calendar.sessions(days.last + timedelta(days=1), held)[0])
+
+
+def judge_instrument(
+    policy: ServiceLevel,
+    dataset: Dataset,
+    instrument: Instrument,
+    days: Span,
+    *,
+    raw: pl.DataFrame,
+    receipts: pl.DataFrame,
+    due: pl.DataFrame,
+    closes: pl.DataFrame,
+    before: pl.DataFrame,
+    actions: pl.DataFrame,
+    sessions: Sequence[date],
+) -> dict[str, pl.DataFrame]:
+    """One instrument's rows of `bars` and of every table written beside it."""
+    if dataset.volume == "none":  # a column of zeros where the source knows no volume says nothing
+        raw = raw.with_columns(volume=pl.lit(None, pl.Float64))
+    judged = contract.judge(
+        raw,
+        receipts,
+        due,
+        closes,
+        first=days.first,
+        last=days.last,
+        timeframe=dataset.timeframe,
+        on_conflict=dataset.on_conflict,
+    )
+    filled = contract.filled_bars(judged.accepted, due, before) if policy.no_trade_bars == "filled" else None
+    counted = sla.count_sessions(
+        sessions, due, judged, before=before, actions=actions, volume=dataset.volume, filled=filled
+    )
+    own = pl.lit(instrument.id).alias("instrument")
+    newest = judged.accepted.group_by("session").agg(pl.col("sequence").max())
+    return {
+        "bars": with_filled(judged.accepted, filled).with_columns(own),
+        "quarantine": judged.quarantined.with_columns(own),
+        "restatements": judged.restatements.with_columns(own),
+        "digests": contract.digests(judged.accepted).join(newest, on="session").with_columns(own),
+        "sla_record": sla.verdicts(counted.with_columns(own), policy.limits),
+    }
+
+
+def with_filled(accepted: pl.DataFrame, filled: pl.DataFrame | None) -> pl.DataFrame:
+    bars = accepted.with_columns(filled=pl.lit(value=False))
+    return bars if filled is None else pl.concat([bars, filled.with_columns(filled=pl.lit(value=True))]).sort("ts")
+
+
+def resample_sessions(project: Project, dataset: Dataset, lake: Lake, days: Span) -> dict[str, int]:
+    """Fold the bars of `days` and write them; rows by timeframe."""
+    name, calendar = dataset.name, calendar_of(project, dataset)
     min_share = project.sla[dataset.sla].resample.min_share
-    folded = []
-    for instrument in dataset.instruments:
-        due = due_bars(dataset, calendar, instrument, first=days.first, last=days.last)
-        bars = lake.read(
-            "bars", dataset=dataset.name, instrument=instrument.id, session=Between(days.first, days.end)
-        ).sort("ts")
-        folded += [
-            resample(bars, due, timeframe=timeframe, min_share=min_share).select(
-                pl.lit(dataset.name).alias("dataset"),
+    due = calendar.due(*days, dataset.timeframe)
+    n_rows: Counter[str] = Counter()
+    for batch in batches(dataset, due.height):
+        ids = [instrument.id for instrument in batch]
+        window: dict[str, Condition] = {"dataset": name, "instrument": ids, "session": Between(days.first, days.end)}
+        bars = by_instrument(lake.read("bars", **window).sort("ts"), ids)
+        folded = pl.concat(
+            resample(bars[instrument.id], listed(due, instrument), timeframe=timeframe, min_share=min_share).select(
+                pl.lit(name).alias("dataset"),
                 pl.lit(instrument.id).alias("instrument"),
                 pl.lit(timeframe).alias("timeframe"),
                 pl.all(),
             )
+            for instrument in batch
             for timeframe in dataset.resample
-        ]
-    return pl.concat(folded)
+        )
+        lake.replace("resampled_bars", folded, **window)
+        n_rows.update(dict(folded.group_by("timeframe").len().rows()))
+    return {timeframe: n_rows[timeframe] for timeframe in dataset.resample}
 
 
 def compute_features(
@@ -230,31 +384,55 @@ def compute_features(
     name, calendar = dataset.name, calendar_of(project, dataset)
     of = inputs.held(lake, dataset)
     last: date = of.digests["session"].max()  # type: ignore[assignment]
-    sessions = calendar.sessions(dataset.start, last)
-    current = inputs.features(project, dataset, of, sessions)
-    rows = []
-    for instrument in dataset.instruments:
-        bars = {
-            timeframe: raw_bars(lake, dataset, calendar, instrument=instrument.id, timeframe=timeframe, last=last)
-            for timeframe in dataset.timeframes
-        }
-        frames = bar_frames(bars, of.actions.filter(pl.col("instrument") == instrument.id))
-        columns = {
-            label: indicator(feature.indicator, _bars(dataset, feature.timeframe), **feature.parameters)
-            for label, feature in dataset.features.items()
-        }
-        values = evaluate(columns, frames, dataset.timeframe).drop("known_at")
-        rows.append(
-            bars[dataset.timeframe]
-            .select(pl.lit(name).alias("dataset"), pl.lit(instrument.id).alias("instrument"), "session", "ts")
-            .join(values, on="ts", how="left", maintain_order="left")
-            .filter(pl.col("session") >= first)
+    current = inputs.features(project, dataset, of, calendar.sessions(dataset.start, last))
+    due = calendar.due(dataset.start, last, dataset.timeframe)
+    n_rows = 0
+    for batch in batches(dataset, due.height):
+        ids = [instrument.id for instrument in batch]
+        rows = pl.concat(
+            feature_rows(lake, dataset, calendar, instrument, of.actions, first=first, last=last)
+            for instrument in batch
         )
-    written = pl.concat(rows)
-    lake.replace("features", written, dataset=name, session=Between(first, date.max))
+        lake.replace("features", rows, dataset=name, instrument=ids, session=Between(first, date.max))
+        n_rows += rows.height
     rewritten = {key: value for key, value in current.items() if key >= partition_of(dataset, first)}
-    inputs.record(lake, f"features:{name}", rewritten, run_id=context.run.run_id)
-    return dg.MaterializeResult(metadata={"rows": written.height, "written from": str(first), "to": str(last)})
+    read = inputs.read_until(of.receipts, last)
+    inputs.record(lake, f"features:{name}", rewritten, run_id=context.run.run_id, read=read)
+    return dg.MaterializeResult(
+        metadata={"rows": n_rows, "written from": str(first), "to": str(last)},
+        check_results=[inputs_current.features_check(lake, dataset)],
+    )
+
+
+def feature_rows(
+    lake: Lake,
+    dataset: Dataset,
+    calendar: Calendar,
+    instrument: Instrument,
+    actions: pl.DataFrame,
+    *,
+    first: date,
+    last: date,
+) -> pl.DataFrame:
+    """One instrument's rows of `features` from the session `first` on, computed over all bars up to `last`."""
+    used = {dataset.timeframe, *(feature.timeframe or dataset.timeframe for feature in dataset.features.values())}
+    bars = {
+        timeframe: raw_bars(lake, dataset, calendar, instrument=instrument.id, timeframe=timeframe, last=last)
+        for timeframe in dataset.timeframes
+        if timeframe in used
+    }
+    frames = bar_frames(bars, actions.filter(pl.col("instrument") == instrument.id))
+    columns = {
+        label: indicator(feature.indicator, _bars(dataset, feature.timeframe), **feature.parameters)
+        for label, feature in dataset.features.items()
+    }
+    values = evaluate(columns, frames, dataset.timeframe).drop("known_at")
+    return (
+        bars[dataset.timeframe]
+        .select(pl.lit(dataset.name).alias("dataset"), pl.lit(instrument.id).alias("instrument"), "session", "ts")
+        .join(values, on="ts", how="left", maintain_order="left")
+        .filter(pl.col("session") >= first)
+    )
 
 
 def verdict(dataset: Dataset, rule: str, record: pl.DataFrame, stopped: sla.Block) -> dg.AssetCheckResult:

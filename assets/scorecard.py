@@ -6,7 +6,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from assets import inputs, research
+from assets import inputs, inputs_current, research
 from assets.backtest import definition_of
 from assets.partitions import STRATEGIES
 from quality import tables
@@ -26,6 +26,7 @@ def scorecards(project: Project) -> list[dg.AssetsDefinition]:
         ],
         group_name="research",
         kinds={"deltalake"},
+        check_specs=[inputs_current.spec(["scorecard"])],
         description="Every metric of a strategy version, by the names a policy may use.",
     )
     def scorecard(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
@@ -34,8 +35,12 @@ def scorecards(project: Project) -> list[dg.AssetsDefinition]:
         current = research.scorecard_inputs(project, definition, lake, last=last)
         metrics = measure_from(lake, project, definition, last=last)
         lake.replace("scorecards", scorecard_rows(key, metrics), strategy=key)
-        inputs.record(lake, "scorecard", {key: current}, run_id=context.run.run_id)
-        return dg.MaterializeResult(metadata={name: _shown(one) for name, one in metrics.items()})
+        read = inputs.read_by(lake, "backtest", key)
+        inputs.record(lake, "scorecard", {key: current}, run_id=context.run.run_id, read=read)
+        return dg.MaterializeResult(
+            metadata={name: _shown(one) for name, one in metrics.items()},
+            check_results=[inputs_current.research_check(lake, project, "scorecard")],
+        )
 
     return [scorecard]
 

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets import inputs, records, research
+from assets import inputs, inputs_current, records, research
 from assets.backtest import dataset_of, definition_of, market_deps
 from assets.partitions import STRATEGY_WINDOWS
 from quality import tables
@@ -22,6 +22,7 @@ def walk_forwards(project: Project) -> list[dg.AssetsDefinition]:
                 description="One window: the parameter set that was best in-sample, and how it did out-of-sample.",
             )
         ],
+        check_specs=[inputs_current.spec(["walk_forward"])],
         partitions_def=STRATEGY_WINDOWS,
     )
     def walk_forward(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
@@ -30,9 +31,11 @@ def walk_forwards(project: Project) -> list[dg.AssetsDefinition]:
         definition = definition_of(project, key)
         newest = inputs.newest_session(lake, dataset_of(project, definition), context.run.tags)
         window = research.window_called(name, project, definition, newest)
-        current = inputs.research(project, definition, lake, last=window.out_of_sample[-1])
+        last = window.out_of_sample[-1]
+        of = inputs.held(lake, dataset_of(project, definition))
+        current = inputs.research(project, definition, lake, last=last, of=of)
 
-        past = research.history_of(lake, project, definition, last=window.out_of_sample[-1])
+        past = research.history_of(lake, project, definition, last=last)
         plan = research.plan_of(project, definition)
         walked = research.walk_of(definition, past, plan, window)
         row = research.window_row(key, window, walked, n_sets=len(research.parameter_sets(definition)))
@@ -41,8 +44,10 @@ def walk_forwards(project: Project) -> list[dg.AssetsDefinition]:
             lake, key, name, simulation=walked.simulation, bars=walked.bars, plan=plan, returns=walked.returns
         )
         lake.replace("windows", tables.frame("windows", [row]), strategy=key, window=name)
-        inputs.record(lake, "walk_forward", {f"{key}|{name}": current}, run_id=context.run.run_id)
+        read = inputs.read_until(of.receipts, last)
+        inputs.record(lake, "walk_forward", {f"{key}|{name}": current}, run_id=context.run.run_id, read=read)
         return dg.MaterializeResult(
+            check_results=[inputs_current.research_check(lake, project, "walk_forward")],
             metadata={
                 "in_sample": f"{window.in_sample[0]} to {window.in_sample[-1]}",
                 "out_of_sample": f"{window.out_of_sample[0]} to {window.out_of_sample[-1]}",
@@ -50,7 +55,7 @@ def walk_forwards(project: Project) -> list[dg.AssetsDefinition]:
                 "n_sets": row["n_sets"],
                 "oos_net_return": row["oos_net_return"],
                 "equity": records.sparkline(walked.returns["equity"].to_list()),
-            }
+            },
         )
 
     return [walk_forward]

@@ -1,12 +1,14 @@
 """The jobs of a night, in their order. One job per partitions definition, as Dagster wants it."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from quality.datasets import Dataset
+
 Job = UnresolvedAssetJobDefinition
-MARKET = "market_"
+MARKET, IMPORT = "market_", "import_"
 RESEARCH, WALK_FORWARD, SCORECARDS = "research", "walk_forward", "scorecards"
 CONTROLS, REVIEWS, MAINTENANCE = "controls", "review_promotions", "maintenance"
 _SELECTED = {
@@ -23,16 +25,33 @@ def market_job(dataset: str) -> str:
     return f"{MARKET}{dataset}"
 
 
-def jobs(datasets: Iterable[str]) -> dict[str, Job]:
+def import_job(dataset: str) -> str:
+    return f"{IMPORT}{dataset}"
+
+
+def jobs(datasets: Mapping[str, Dataset]) -> dict[str, Job]:
     """All jobs by name."""
+    files = {
+        name: dg.AssetSelection.assets([name, "imported_files"])
+        for name, dataset in datasets.items()
+        if dataset.takes_files
+    }
     market = {
         market_job(name): dg.define_asset_job(
-            market_job(name), dg.AssetSelection.groups(name), description=f"Ingest, judge and derive {name}."
+            market_job(name),
+            dg.AssetSelection.groups(name) - files[name] if name in files else dg.AssetSelection.groups(name),
+            description=f"Ingest, judge and derive {name}.",
         )
         for name in datasets
+    }
+    imports = {
+        import_job(name): dg.define_asset_job(
+            import_job(name), imported, description=f"Take in what lies in the inbox of {name}."
+        )
+        for name, imported in files.items()
     }
     rest = {
         name: dg.define_asset_job(name, dg.AssetSelection.assets(*keys), description=about)
         for name, (keys, about) in _SELECTED.items()
     }
-    return {**market, **rest}
+    return {**imports, **market, **rest}

@@ -3,20 +3,22 @@
 A piece of work is due when the hash of what it would read differs from the hash it was last
 computed from (`assets/inputs.py`), and everything it reads is there:
 
-1. `market_<dataset>`: sessions that were never asked for; partitions whose receipts, rules or
-   features changed. A data set whose newest session blocked gets no features and no research.
+0. `import_<dataset>`: files that wait in an inbox (`imports`; everything else is `due`).
+1. `market_<dataset>`: sessions that were never asked for; corporate actions; partitions whose
+   receipts, rules or features changed. A data set whose newest session blocked gets no features
+   and no research.
 2. `research`, `walk_forward` for complete windows, `scorecards`, each once what it reads is done.
 3. `controls`, then `review_promotions` for whatever was measured anew or has expired.
 4. `maintenance`, when a table changed and nothing else is due.
 
-Terminal, schedule and sensors all call `due`, so they agree; when nothing changed it is empty.
+Terminal, schedule and sensors all ask here, so they agree; when nothing changed it is empty.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
-from assets import controls, inputs, research
+from assets import controls, corporate_actions, inputs, research, universe
 from assets.partitions import AS_OF_TAG, partition_of
 from assets.promotion import NEXT_STAGE
 from pipelines import jobs
@@ -25,18 +27,20 @@ from quality import sla
 from quality.datasets import Dataset
 from quality.hashes import document_hash
 from resources.clock import now
+from resources.errors import UnusableInboxError
+from resources.inbox import waiting
 from resources.intake import asked_until
 from resources.lake import Lake
 from resources.ledger_store import LedgerStore
 from resources.market import calendar_of, sessions_until
 from resources.project import Project, StrategyDefinition
+from resources.settings import Settings
 from resources.sources.registry import Sources
 
 AsOf = Mapping[str, date]
 """The newest session to look at, by data set."""
 
-_RAW = ("raw_bars", "corporate_actions")
-_ALL_BUT_ACTIONS = ("raw_bars", "bars", "resampled_bars", "features")
+_FROM_BARS = ("bars", "resampled_bars", "features")
 
 
 class Work(NamedTuple):
@@ -46,11 +50,16 @@ class Work(NamedTuple):
     partitions: tuple[str, ...]  # a contiguous range, run as one; none for an unpartitioned job
     inputs: str
     as_of: date
-    leave_out: tuple[str, ...] = ()  # assets of the job that need not run
+    only: tuple[str, ...] = ()  # assets of the job that have to run; all when empty
 
     @property
     def asks_source(self) -> bool:
-        return self.job.startswith(jobs.MARKET) and not self.leave_out
+        return self.job.startswith(jobs.MARKET) and not self.only
+
+    @property
+    def dataset(self) -> str:
+        """Whose market data it is; nobody's for research."""
+        return self.job.removeprefix(jobs.MARKET).removeprefix(jobs.IMPORT)
 
     @property
     def tags(self) -> dict[str, str]:
@@ -73,16 +82,31 @@ class Work(NamedTuple):
 
 
 def as_of_now(
-    project: Project, sources: Sources, *, at: datetime, no_later_than: date | None = None
+    project: Project, lake: Lake, sources: Sources, *, at: datetime, no_later_than: date | None = None
 ) -> dict[str, date]:
     """The newest session of every data set that has one by the instant `at`, and not after a given day."""
     newest = {}
     for name, dataset in project.datasets.items():
-        sessions = sessions_until(dataset, calendar_of(project, dataset), sources.open(dataset), at=at)
+        receipts = lake.read("receipts", dataset=name)
+        sessions = sessions_until(dataset, calendar_of(project, dataset), sources.open(dataset), receipts, at=at)
         kept = [session for session in sessions if no_later_than is None or session <= no_later_than]
         if kept:
             newest[name] = kept[-1]
     return newest
+
+
+def imports(project: Project, settings: Settings, *, at: datetime) -> list[Work]:
+    """Files that wait in an inbox at the instant `at`: to be taken in before anything else is asked about."""
+    work = []
+    for name, dataset in project.datasets.items():
+        if dataset.takes_files:
+            try:
+                seen = waiting(dataset, settings, at=at)
+            except UnusableInboxError as error:
+                seen = str(error)  # the run will say so, and the other data sets go on
+            if seen is not None:
+                work.append(Work(jobs.import_job(name), (), document_hash(seen), at.date()))
+    return work
 
 
 def due(project: Project, lake: Lake, ledger: LedgerStore, as_of: AsOf) -> list[Work]:
@@ -92,9 +116,10 @@ def due(project: Project, lake: Lake, ledger: LedgerStore, as_of: AsOf) -> list[
     ready: dict[str, inputs.Held] = {}
     for name, last in as_of.items():
         dataset = project.datasets[name]
-        market = list(_market(project, dataset, lake, last))
-        work += market
-        if not market and not is_blocked(project, dataset, lake, last):
+        asks, everyone_silent = _asks(project, dataset, lake, last)
+        derived = [] if everyone_silent else list(_derived(project, dataset, lake, last))
+        work += [*asks, *derived]
+        if not derived and not everyone_silent and not is_blocked(project, dataset, lake, last):
             ready[name] = inputs.held(lake, dataset)
 
     reviewable: list[str] = []
@@ -123,31 +148,50 @@ def is_blocked(project: Project, dataset: Dataset, lake: Lake, last: date) -> bo
     return sla.block(record.filter(record["session"] <= last), block_share=share).blocked
 
 
-def _market(project: Project, dataset: Dataset, lake: Lake, last: date) -> Iterator[Work]:
+def _asks(project: Project, dataset: Dataset, lake: Lake, last: date) -> tuple[list[Work], bool]:
+    """Sessions that some instrument was not asked for yet, and whether none was for the newest.
+
+    Where only some are silent, what the others sent is worked on: it is their data that are late, and the SLA says so.
+    """
+    if dataset.takes_files:  # nobody can be asked for those
+        return [], False
+    sessions = calendar_of(project, dataset).sessions(dataset.start, last)
+    receipts = lake.read("receipts", dataset=dataset.name)
+    asked = asked_until(receipts, [instrument.id for instrument in dataset.instruments], sessions).values()
+    least = None if None in asked else min(until for until in asked if until is not None)
+    unasked = {partition_of(dataset, session) for session in sessions if least is None or session > least}
+    order = list(dict.fromkeys(partition_of(dataset, session) for session in sessions))
+    job = jobs.market_job(dataset.name)
+    work = [Work(job, keys, document_hash(["ask", *keys, str(last)]), last) for keys in _ranges(order, unasked)]
+    return work, all(until is None or until < sessions[-1] for until in asked)
+
+
+def _derived(project: Project, dataset: Dataset, lake: Lake, last: date) -> Iterator[Work]:
+    """What is made of that which was received."""
     name, job = dataset.name, jobs.market_job(dataset.name)
     sessions = calendar_of(project, dataset).sessions(dataset.start, last)
     receipts = lake.read("receipts", dataset=name)
-    asked = asked_until(receipts, [instrument.id for instrument in dataset.instruments], sessions)
     order = list(dict.fromkeys(partition_of(dataset, session) for session in sessions))
-
-    unasked = {partition_of(dataset, session) for session in sessions if asked is None or session > asked}
-    for keys in _ranges(order, unasked):
-        yield Work(job, keys, document_hash(["ask", *keys, str(last)]), last)
-    if unasked:
+    actions = corporate_actions.inputs_of(dataset, lake.read("raw_actions", dataset=name), last=last)
+    if _differing(actions, inputs.recorded(lake, f"actions:{name}")):
+        yield Work(job, (), actions[inputs.ALL], last, only=("corporate_actions",))
         return
-    bars = inputs.bars(project, dataset, receipts, sessions)
+    bars = inputs.bars(project, dataset, receipts, lake.read("corporate_actions", dataset=name), sessions)
     changed = _differing(bars, inputs.recorded(lake, f"bars:{name}"))
     for keys in _ranges(order, changed):
-        yield Work(job, keys, document_hash([bars[key] for key in keys]), last, leave_out=_RAW)
-    actions = inputs.actions(dataset)
-    if _differing(actions, inputs.recorded(lake, f"actions:{name}")):
-        yield Work(job, (), actions[inputs.ALL], last, leave_out=_ALL_BUT_ACTIONS)
-        return
+        yield Work(job, keys, document_hash([bars[key] for key in keys]), last, only=_FROM_BARS)
     if changed or is_blocked(project, dataset, lake, last):
         return
-    features = inputs.features(project, dataset, inputs.held(lake, dataset), sessions)
+    held = inputs.held(lake, dataset)
+    features = inputs.features(project, dataset, held, sessions)
     for keys in _ranges(order, _differing(features, inputs.recorded(lake, f"features:{name}"))):
-        yield Work(job, keys, document_hash([features[key] for key in keys]), last, leave_out=(*_RAW, "bars"))
+        yield Work(job, keys, document_hash([features[key] for key in keys]), last, only=("resampled_bars", "features"))
+    if dataset.universes:
+        members = universe.inputs_of(
+            dataset, project.universes, held, corrections=inputs.corrections(project, dataset), last=last
+        )
+        if _differing(members, inputs.recorded(lake, f"universe:{name}")):
+            yield Work(job, (), members[inputs.ALL], last, only=("universe",))
 
 
 def _strategy(

@@ -42,8 +42,8 @@ def run_request(work: Work, attempt: int, assets: list[dg.AssetKey] | None) -> d
 
 
 def assets_of(work: Work, definitions: dg.RepositoryDefinition | None) -> list[dg.AssetKey] | None:
-    """What is left of the job's assets when some need not run; None for all."""
-    if not work.leave_out or definitions is None:
+    """Which of the job's assets have to run; None for all."""
+    if not work.only or definitions is None:
         return None
     keys = definitions.get_job(work.job).asset_layer.executable_asset_keys
-    return [key for key in keys if key.path[-1] not in work.leave_out]
+    return [key for key in keys if key.path[-1] in work.only]

@@ -6,7 +6,8 @@ and what depends on it waits for the next night.
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import date
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from pipelines.workplace import Workplace
 from quality.documents import nearest
 from resources import lock
 from resources.clock import now
-from resources.errors import BrokenLedgerError, NoSessionError, UnknownDatasetError
+from resources.errors import BrokenLedgerError, HomeBusyError, NoSessionError, UnknownDatasetError
 
 _OUR_ERROR = re.compile(r"^(?:(?:engine|quality|resources)\.errors\.\w+|dagster\.\S+AssetCheckFailedError): ")
 BY_TERMINAL = {"gauntlet/by": "terminal"}
@@ -57,30 +58,52 @@ def run_night(workplace: Workplace, *, only: Sequence[str], no_later_than: date 
         ConfigurationError: a registered strategy version has changed.
     """
     started = time.monotonic()
-    _require_known(workplace, only)
-    with lock.held(workplace.settings.lock, purpose="gauntlet nightly", wait=False):
-        _require_sound_ledger(workplace)
-        register(workplace.project, workplace.ledger.store(), at=now())
-        newest = night.as_of_now(workplace.project, workplace.sources, at=now(), no_later_than=no_later_than)
+    require_known(workplace, only)
+    with working(workplace, purpose="gauntlet nightly", wait=False, say=say) as runs:
+        for work in night.imports(workplace.project, workplace.settings, at=now()):
+            if not only or work.dataset in only:
+                runs.execute(work)
+        newest = night.as_of_now(
+            workplace.project, workplace.lake, workplace.sources, at=now(), no_later_than=no_later_than
+        )
         as_of = {name: last for name, last in newest.items() if not only or name in only}
-        if not as_of:
+        if not as_of and not runs.failed:
             raise NoSessionError(no_later_than, min(dataset.start for dataset in workplace.project.datasets.values()))
-        run = _Run(workplace, build(workplace), dg.DagsterInstance.get(), say)
-        _close_dead_runs(run.instance)
-        _add_partitions(workplace, as_of, run.instance)
+        _add_partitions(workplace, as_of, runs.instance)
         while True:
             due = night.due(workplace.project, workplace.lake, workplace.ledger.store(), as_of)
-            waiting = [work for work in due if run.is_new(work)]
+            waiting = [work for work in due if runs.is_new(work)]
             if not waiting:
                 break
             for work in _first_job(waiting):
-                run.execute(work)
+                runs.execute(work)
+    return Done(as_of, runs.run_ids, runs.failed, runs.new_rows, time.monotonic() - started)
+
+
+@contextmanager
+def working(workplace: Workplace, *, purpose: str, wait: bool, say: Say) -> Iterator["Runs"]:
+    """Hold the home, with a sound ledger and every strategy version registered, and run what is asked for in it.
+
+    Raises what `run_night` does of home, ledger and versions; with `wait`, a busy home is told and waited for.
+    """
+    with ExitStack() as home:
+        try:
+            home.enter_context(lock.held(workplace.settings.lock, purpose=purpose, wait=False))
+        except HomeBusyError as busy:
+            if not wait:
+                raise
+            say(f"waiting: {escape(str(busy))}")
+            home.enter_context(lock.held(workplace.settings.lock, purpose=purpose, wait=True))
+        _require_sound_ledger(workplace)
+        register(workplace.project, workplace.ledger.store(), at=now())
+        runs = Runs(workplace, build(workplace), dg.DagsterInstance.get(), say)
+        _close_dead_runs(runs.instance)
+        yield runs
         workplace.ledger.publish_head()
-    return Done(as_of, run.run_ids, run.failed, run.new_rows, time.monotonic() - started)
 
 
-class _Run:
-    """The runs of one night, and what came of them."""
+class Runs:
+    """The runs of one night or backfill, and what came of them."""
 
     _last_said: tuple[str | None, Sequence[str]] | None = None
 
@@ -94,6 +117,7 @@ class _Run:
         self.say = say
         self.run_ids: list[str] = []
         self.failed: list[Failure] = []
+        self.rows: dict[str, int] = {}  # received, by data set
         self.new_rows: dict[str, int] = {}
         self._tried: set[tuple[str, str]] = set()
 
@@ -130,7 +154,8 @@ class _Run:
         self._last_said = (event.step_key, path)
         values = {name: value.value for name, value in materialization.metadata.items()}
         if path[-1] == "raw_bars":
-            self.new_rows[path[0]] = self.new_rows.get(path[0], 0) + int(str(values["new_rows"]))
+            for counted, name in ((self.rows, "rows"), (self.new_rows, "new_rows")):
+                counted[path[0]] = counted.get(path[0], 0) + int(str(values[name]))
         counts = [f"{name} {_told(value)}" for name, value in values.items() if isinstance(value, int | float)]
         told = ", ".join(counts[:SHOWN_COUNTS]) + (
             f" and {len(counts) - SHOWN_COUNTS} more" if counts[SHOWN_COUNTS:] else ""
@@ -138,7 +163,8 @@ class _Run:
         self.say(f"  {escape('/'.join(path))}  [dim]{escape(told)}[/dim]")
 
 
-def _require_known(workplace: Workplace, only: Sequence[str]) -> None:
+def require_known(workplace: Workplace, only: Sequence[str]) -> None:
+    """Raises UnknownDatasetError for a name that no data set of the project has."""
     known = workplace.project.datasets
     for name in only:
         if name not in known:

@@ -33,7 +33,7 @@ def _nightly(workplace: Workplace, dataset: Dataset) -> dg.ScheduleDefinition:
     )
     def nightly(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         at = context.scheduled_execution_time.astimezone(UTC)
-        as_of = night.as_of_now(workplace.project, workplace.sources, at=at)
+        as_of = night.as_of_now(workplace.project, workplace.lake, workplace.sources, at=at)
         project = unchanged(workplace.project, workplace.ledger.store())
         work = [one for one in night.due(project, workplace.lake, workplace.ledger.store(), as_of) if one.job == job]
         requests = run_requests(work, context.instance, context.repository_def)

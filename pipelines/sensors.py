@@ -18,6 +18,7 @@ from resources.project import Project
 from resources.settings import numbers_hash
 
 INTERVAL_SECONDS = 60
+FILES_INTERVAL_SECONDS = 30
 
 
 def sensors(workplace: Workplace, all_jobs: Mapping[str, jobs.Job]) -> list[dg.SensorDefinition]:
@@ -31,9 +32,36 @@ def sensors(workplace: Workplace, all_jobs: Mapping[str, jobs.Job]) -> list[dg.S
         "new_scorecards": ([jobs.REVIEWS], "Scorecards without a review, and reviews that expired."),
         "changed_tables": ([jobs.MAINTENANCE], "Tables that the warehouse does not show yet."),
     }
-    return [
-        _sensor(workplace, name, [all_jobs[job] for job in names], about) for name, (names, about) in waits_for.items()
+    files = [
+        all_jobs[jobs.import_job(name)] for name, dataset in workplace.project.datasets.items() if dataset.takes_files
     ]
+    dropped = [_dropped_files(workplace, files)] if files else []
+    return [
+        *dropped,
+        *(
+            _sensor(workplace, name, [all_jobs[job] for job in names], about)
+            for name, (names, about) in waits_for.items()
+        ),
+    ]
+
+
+def _dropped_files(workplace: Workplace, of_jobs: list[jobs.Job]) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="dropped_files",
+        jobs=of_jobs,
+        minimum_interval_seconds=FILES_INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Files in an inbox that nobody is writing to any more.",
+    )
+    def take_in(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        waiting = night.imports(workplace.project, workplace.settings, at=now())
+        requests = run_requests(waiting, context.instance, context.repository_def)
+        if not requests:
+            why = "every attempt failed" if waiting else "no file waits"
+            return dg.SensorResult(skip_reason=why)
+        return dg.SensorResult(run_requests=requests)
+
+    return take_in
 
 
 def _sensor(workplace: Workplace, name: str, of_jobs: list[jobs.Job], about: str) -> dg.SensorDefinition:
@@ -54,7 +82,7 @@ def _sensor(workplace: Workplace, name: str, of_jobs: list[jobs.Job], about: str
         ledger = workplace.ledger.store()
         project = unchanged(workplace.project, ledger)
         register(project, ledger, at=now())
-        as_of = night.as_of_now(project, workplace.sources, at=now())
+        as_of = night.as_of_now(project, workplace.lake, workplace.sources, at=now())
         due = [work for work in night.due(project, workplace.lake, ledger, as_of) if work.job in names]
         mine = [work for work in due if not work.asks_source]  # the schedule asks sources, once a night
         if not mine:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from resources.inbox import require_own_inboxes
 from resources.lake import Lake
 from resources.ledger_store import Ledger
 from resources.project import Project, load
@@ -25,11 +26,16 @@ class Workplace(NamedTuple):
 
 
 def open_workplace() -> Workplace:
-    """Of this environment. Raises ConfigurationError when a file of the project is wrong."""
+    """Of this environment.
+
+    Raises ConfigurationError when a file of the project is wrong, UnusableInboxError when an inbox is where none may be.
+    """
     settings = prepare()
+    project = load(settings.project)
+    require_own_inboxes(project.datasets.values(), settings)
     return Workplace(
         settings=settings,
-        project=load(settings.project),
+        project=project,
         lake=Lake(root=str(settings.lake), lock_path=str(settings.lock)),
         ledger=Ledger(root=str(settings.ledger), home=str(settings.home)),
         sources=Sources(),

@@ -11,10 +11,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from quality.configuration import Filled, Name, NonNegative, Number, Record, Text, refuse
+from quality.configuration import Filled, Name, NonNegative, Number, Record, Text, matching, refuse
 from quality.errors import Refusal
 
 Share = Annotated[float, Field(ge=0, le=1)]
+TimeOfDay = Annotated[str, matching(r"([01]\d|2[0-3]):[0-5]\d", "a time of day such as 16:00")]
 RateBps = Annotated[float, Field(gt=-10_000, lt=10_000)]  # a rebate is negative
 
 
@@ -45,17 +46,25 @@ class ServiceLevel(Record):
     nan: Limit
     duplicates: Limit
     quarantined: Limit
+    lateness: Limit | None = None  # these are judged only where a section has them
+    stale_run: Limit | None = None
+    jump: Limit | None = None
+    disorder: Limit | None = None
+    no_trade_bars: Literal["missing", "filled"] = "missing"  # what becomes of bars in which nothing traded
+    filled: Limit | None = None  # the share of due bars that may be filled
+    outside_hours: Literal["refused", "expected"] = "refused"  # whether `quarantined` counts rows outside sessions
+    max_range_ratio: Annotated[float, Field(gt=1)] | None = None  # of high to low; bars beyond it are quarantined
     block_share: Share  # of instruments that fail the newest session, above which the data set blocks
     resample: Resample = Resample()
 
     @property
     def limits(self) -> dict[str, Limit]:
-        """The rules by name."""
+        """The rules by name; those without a limit are left out."""
         return {name: value for name, value in self if isinstance(value, Limit)}
 
     @model_validator(mode="after")
-    def _bounded_on_the_right_side(self) -> Self:
-        refuse(self._unbounded())
+    def _consistent(self) -> Self:
+        refuse([*self._unbounded(), *self._filled_unseen()])
         return self
 
     def _unbounded(self) -> Iterator[Refusal]:
@@ -65,6 +74,12 @@ class ServiceLevel(Record):
                 yield Refusal((name, other), f"{wanted} and no other limit")
             elif getattr(limit, wanted) is None:
                 yield Refusal((name, wanted), "a number", found="{key} is missing")
+
+    def _filled_unseen(self) -> Iterator[Refusal]:
+        if self.no_trade_bars == "filled" and self.filled is None:
+            yield Refusal(("filled",), "a limit: filled bars are counted", found="{key} is missing")
+        if self.no_trade_bars == "missing" and self.filled is not None:
+            yield Refusal(("filled",), "no_trade_bars: filled beside it: nothing is filled without")
 
 
 class SlaPolicy(Record, extra="allow"):
@@ -131,11 +146,45 @@ class CostsPolicy(Record, extra="allow"):
 
 
 class Correction(Record):
-    """A session that a calendar has and the venue had not."""
+    """One session, or all from one date (to another), that the venue did not hold, or held for less than a calendar says.
 
-    session: date
-    closed: Literal[True]
+    Hours are the venue's own clock; they only ever cut a session: its early closes stay as early as they are.
+    """
+
+    session: date | None = None
+    from_: date | None = Field(default=None, alias="from")
+    to: date | None = None
+    closed: Literal[True] | None = None
+    opens: TimeOfDay | None = None
+    closes: TimeOfDay | None = None
+    break_: tuple[TimeOfDay, TimeOfDay] | None = Field(default=None, alias="break")
     why: Text
+
+    @property
+    def first(self) -> date:
+        return self.session or self.from_ or date.min
+
+    @property
+    def last(self) -> date:
+        return self.session or self.to or date.max
+
+    @model_validator(mode="after")
+    def _says_when_and_what(self) -> Self:
+        refuse(self._contradictions())
+        return self
+
+    def _contradictions(self) -> Iterator[Refusal]:
+        if (self.session is None) == (self.from_ is None):
+            yield Refusal(
+                (), "session: DATE, or from: DATE for all sessions since", found="one correction has both or none"
+            )
+        if self.to is not None and (self.from_ is None or self.to < self.from_):
+            yield Refusal(("to",), "a date not before from, and none without from")
+        hours = [name for name in ("opens", "closes", "break_") if getattr(self, name) is not None]
+        if bool(self.closed) == bool(hours):
+            yield Refusal((), "closed: true, or opens, closes or break", found="one correction has both or none")
+        if self.break_ is not None and self.break_[0] >= self.break_[1]:
+            yield Refusal(("break",), "an end after its start")
 
 
 class CalendarsPolicy(Record, extra="allow"):

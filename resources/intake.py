@@ -1,22 +1,30 @@
 """Receiving: what a source delivers becomes a receipt and raw rows, once.
 
-A delivery is told from another by what was asked for and what came. The same again is not
-recorded again, unless another delivery for the same instrument came in between. Raw rows are
-written before their receipt: rows without a receipt count for nothing, and the next delivery
-takes their number, so a kill in between loses and doubles nothing.
+1. Every instrument wanted is asked for, in order; an instrument that cannot be delivered is noted and the
+   others go on.
+2. A delivery is told from another by what it speaks for and what came. The same again is not
+   recorded again, unless another delivery of the same instrument came in between.
+3. What is new is kept in batches. Raw rows are written before their receipts: rows without a
+   receipt count for nothing, and the next delivery takes their number, so a kill in between loses
+   and doubles nothing.
 """
 
-from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
 from hashlib import sha256
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 from quality import tables
 from quality.datasets import Dataset
+from resources.errors import NothingDeliveredError, SourceError
 from resources.lake import Condition, Lake
 from resources.sources.protocol import Delivery, Source
+
+BATCH_ROWS = 500_000  # kept together in one transaction; what an interrupted night may have to ask for again
 
 
 class Received(NamedTuple):
@@ -25,93 +33,147 @@ class Received(NamedTuple):
     rows: int
     new_rows: int
     receipts: pl.DataFrame  # the new ones
+    failed: dict[str, str]  # why, by instrument that could not be delivered
 
 
-def receive(lake: Lake, dataset: Dataset, source: Source, *, first: date, last: date, at: datetime) -> Received:
-    """Ask the source for every instrument's sessions from `first` to `last` and keep what is new."""
-    known = lake.read("receipts", dataset=dataset.name).sort("sequence")
-    sequence = int(known["sequence"].max() or 0)  # type: ignore[arg-type]
-    receipts, rows, seen = [], [], 0
-    for instrument in dataset.instruments:
-        delivery = source.fetch(instrument, first=first, last=last)
-        seen += delivery.rows.height
-        receipt = _receipt(dataset, delivery, first=first, last=last, at=at)
-        if _is_held(known, receipt, first, last):
-            continue
-        sequence += 1
-        receipts.append({**receipt, "sequence": sequence})
-        rows.append(
-            delivery.rows.with_columns(
-                dataset=pl.lit(dataset.name),
-                instrument=pl.lit(instrument.id),
-                sequence=pl.lit(sequence, dtype=pl.Int64),
+class _Held(NamedTuple):
+    """What is known of a receipt when another delivery comes."""
+
+    first: date
+    last: date
+    content: str
+
+
+def receive(
+    lake: Lake, dataset: Dataset, source: Source, *, firsts: Mapping[str, date], last: date, at: datetime
+) -> Received:
+    """Ask the source for each instrument's sessions from its day in `firsts` to `last` and keep what is new.
+
+    Raises NothingDeliveredError when no instrument could be delivered.
+    """
+    failed: dict[str, str] = {}
+
+    def asked() -> Iterator[Delivery]:
+        for instrument in dataset.instruments:
+            if instrument.id in firsts:
+                try:
+                    yield from source.deliveries(instrument, first=firsts[instrument.id], last=last)
+                except SourceError as error:
+                    failed[instrument.id] = str(error)
+
+    kept = keep(lake, dataset, asked(), at=at)
+    if len(failed) == len(firsts):
+        raise NothingDeliveredError(dataset.name, failed)
+    source.settle()
+    return kept._replace(failed=failed)
+
+
+def keep(
+    lake: Lake, dataset: Dataset, deliveries: Iterable[Delivery], *, at: datetime, source: str | None = None
+) -> Received:
+    """Make receipts and raw rows of what is new in `deliveries`; what came before one of them raises is kept.
+
+    `source` is the kind that delivered, where it is another than the data set's own.
+    """
+    keeper = _Keeper(lake, dataset, at, source or dataset.source.kind)
+    try:
+        for delivery in deliveries:
+            keeper.take(delivery)
+    finally:
+        keeper.write()
+    return Received(keeper.seen, int(keeper.receipts["n_rows"].sum()), keeper.receipts, {})
+
+
+class _Keeper:
+    """Deliveries on their way into the lake."""
+
+    def __init__(self, lake: Lake, dataset: Dataset, at: datetime, source: str) -> None:
+        self.seen = 0
+        self.receipts = tables.empty("receipts")
+        self._lake, self._dataset, self._at, self._source = lake, dataset, at, source
+        self._rows: list[pl.DataFrame] = []
+        self._waiting: list[dict[str, object]] = []
+        self._held: dict[str, list[_Held]] = defaultdict(list)
+        known = lake.read("receipts", dataset=dataset.name).sort("sequence")
+        self._sequence = int(known["sequence"].max() or 0)  # type: ignore[arg-type]
+        for instrument, *held in known.select("instrument", "first_session", "last_session", "content").rows():
+            self._held[instrument].append(_Held(*held))
+
+    def take(self, delivery: Delivery) -> None:
+        self.seen += delivery.rows.height
+        content = _content(delivery)
+        held = self._held[delivery.instrument]
+        overlapping = [one for one in held if one.last >= delivery.first and one.first <= delivery.last]
+        if overlapping and overlapping[-1].content == content:
+            return
+        held.append(_Held(delivery.first, delivery.last, content))
+        self._sequence += 1
+        self._waiting.append(self._receipt(delivery, content))
+        self._rows.append(
+            delivery.rows.select(
+                pl.lit(self._dataset.name).alias("dataset"),
+                pl.lit(delivery.instrument).alias("instrument"),
+                pl.lit(self._sequence, dtype=pl.Int64).alias("sequence"),
+                pl.all(),
             )
         )
-    new = tables.frame("receipts", receipts)
-    if rows:
-        window: dict[str, Condition] = {"dataset": dataset.name, "sequence": new["sequence"].to_list()}
-        arrived = pl.concat(rows).select(*tables.table("raw_bars").columns)
-        lake.replace("raw_bars", arrived, **window)
-        lake.append("receipts", new)
-    return Received(seen, int(new["n_rows"].sum()), new)
+        if sum(rows.height for rows in self._rows) >= BATCH_ROWS:
+            self.write()
+
+    def write(self) -> None:
+        if not self._waiting:
+            return
+        new = tables.frame("receipts", self._waiting)
+        window: dict[str, Condition] = {"dataset": self._dataset.name, "sequence": new["sequence"].to_list()}
+        self._lake.replace("raw_bars", pl.concat(self._rows), **window)
+        self._lake.append("receipts", new)
+        self.receipts = pl.concat([self.receipts, new])
+        self._rows, self._waiting = [], []
+
+    def _receipt(self, delivery: Delivery, content: str) -> dict[str, object]:
+        return {
+            "dataset": self._dataset.name,
+            "sequence": self._sequence,
+            "instrument": delivery.instrument,
+            "content": content,
+            "first_session": delivery.first,
+            "last_session": delivery.last,
+            "first": delivery.rows["ts"].min(),
+            "last": delivery.rows["ts"].max(),
+            "n_rows": delivery.rows.height,
+            "received_at": self._at,
+            "source": self._source,
+            "origin": delivery.origin,
+        }
 
 
-def raw_rows(lake: Lake, dataset: Dataset, instrument: str, *, first: date, end: date) -> pl.DataFrame:
-    """One instrument's received rows of `[first, end)`, with those that have no readable ts.
-
-    `sequence line ts open high low close volume received_at first_session`; only rows that have a receipt.
-    """
-    receipts = lake.read("receipts", dataset=dataset.name, instrument=instrument)
-    receipts = receipts.filter(pl.col("last_session") >= first, pl.col("first_session") < end)
-    rows = lake.scan("raw_bars", dataset=dataset.name, instrument=instrument).filter(
-        pl.col("ts").is_null()
-        | ((pl.col("ts") >= _midnight(first)) & (pl.col("ts") < _midnight(end + timedelta(days=1))))
-    )
-    return (
-        rows.collect()
-        .join(receipts.select("sequence", "received_at", "first_session", "last_session"), on="sequence", how="inner")
-        .drop("dataset", "instrument")
-    )
+def asked_until(receipts: pl.DataFrame, instruments: Iterable[str], sessions: Sequence[date]) -> dict[str, date | None]:
+    """By instrument, the last of `sessions`, in order, up to which it was asked for all; None before the first."""
+    spans: dict[str, list[tuple[date, date]]] = {instrument: [] for instrument in instruments}
+    for instrument, first, last in receipts.select("instrument", "first_session", "last_session").rows():
+        if instrument in spans:
+            spans[instrument].append((first, last))
+    return {instrument: _reached(asked, sessions) for instrument, asked in spans.items()}
 
 
-def asked_until(receipts: pl.DataFrame, instruments: Iterable[str], sessions: Sequence[date]) -> date | None:
-    """The last of `sessions`, in order, up to which every instrument was asked for all; None before the first."""
-    asked = [
-        receipts.filter(pl.col("instrument") == instrument).select("first_session", "last_session").rows()
-        for instrument in instruments
-    ]
-    until = None
+def _reached(spans: list[tuple[date, date]], sessions: Sequence[date]) -> date | None:
+    """The last session without a gap before it: walked over spans by their starts, once."""
+    reached, ordered, at = None, sorted(spans), 0
+    covered = date.min
     for session in sessions:
-        if not all(any(first <= session <= last for first, last in spans) for spans in asked):
+        while at < len(ordered) and ordered[at][0] <= session:
+            covered = max(covered, ordered[at][1])
+            at += 1
+        if covered < session:
             break
-        until = session
-    return until
+        reached = session
+    return reached
 
 
-def _receipt(dataset: Dataset, delivery: Delivery, *, first: date, last: date, at: datetime) -> dict[str, object]:
-    rows = delivery.rows
-    content = sha256(f"{delivery.instrument} {first} {last}\n".encode())
-    content.update(rows.write_ipc(None, compression="uncompressed").getvalue())
-    return {
-        "dataset": dataset.name,
-        "instrument": delivery.instrument,
-        "content": f"sha256:{content.hexdigest()}",
-        "first_session": first,
-        "last_session": last,
-        "first": rows["ts"].min(),
-        "last": rows["ts"].max(),
-        "n_rows": rows.height,
-        "received_at": at,
-        "source": dataset.source.kind,
-        "origin": delivery.origin,
-    }
-
-
-def _is_held(known: pl.DataFrame, receipt: dict[str, object], first: date, last: date) -> bool:
-    of_instrument = known.filter(pl.col("instrument") == receipt["instrument"])
-    overlapping = of_instrument.filter(pl.col("last_session") >= first, pl.col("first_session") <= last)
-    return not overlapping.is_empty() and overlapping["content"][-1] == receipt["content"]
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), tzinfo=UTC)
+def _content(delivery: Delivery) -> str:
+    """A hash of what a delivery speaks for and of every value in it; -0.0 and 0.0 differ, as they came."""
+    digest = sha256(f"{delivery.instrument} {delivery.first} {delivery.last} {delivery.rows.height}\n".encode())
+    for column in delivery.rows.get_columns():
+        digest.update(np.packbits(column.is_null().to_numpy()).tobytes())
+        digest.update(column.to_physical().fill_null(0).to_numpy().tobytes())
+    return f"sha256:{digest.hexdigest()}"

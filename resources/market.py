@@ -4,8 +4,8 @@ Whoever reads bars for a decision reads `sla_record` with them. Reading is per i
 come raw for the simulator and forward-adjusted for the strategy.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
 
 import polars as pl
 
@@ -13,34 +13,84 @@ from engine.bars import COLUMNS, forward_adjusted, timeframe_us
 from engine.history import History
 from quality import sla
 from quality.datasets import Dataset, Instrument
+from quality.policies import Correction
 from resources.calendars import Calendar, open_calendar
-from resources.lake import Lake
+from resources.lake import Between, Lake
 from resources.project import Project
 from resources.sources.protocol import Source
 
 
 def calendar_of(project: Project, dataset: Dataset) -> Calendar:
     """The data set's calendar with the project's dated corrections."""
-    return open_calendar(dataset.calendar).without(closed_sessions(project, dataset))
+    return open_calendar(dataset.calendar).corrected(corrections_of(project, dataset))
 
 
-def closed_sessions(project: Project, dataset: Dataset) -> list[date]:
-    """Sessions the calendar has and the venue had not, as `policies/calendars.yaml` says."""
-    return [correction.session for correction in project.corrections.get(dataset.calendar, ())]
+def corrections_of(project: Project, dataset: Dataset) -> tuple[Correction, ...]:
+    """Where the venue kept other hours than its calendar says, as `policies/calendars.yaml` has it."""
+    return project.corrections.get(dataset.calendar, ())
 
 
-def sessions_until(dataset: Dataset, calendar: Calendar, source: Source, *, at: datetime) -> list[date]:
-    """The sessions that should be there at the instant `at`: closed by then, and within what data set and source span."""
+def sessions_until(
+    dataset: Dataset, calendar: Calendar, source: Source, receipts: pl.DataFrame, *, at: datetime
+) -> list[date]:
+    """The sessions that should be there at the instant `at`: closed by then, and within what data set and source span.
+
+    Nobody can be asked for files: what was received of such a data set ends where the newest of them ends.
+    """
     ends = [calendar.last_closed(at), dataset.end, source.last_session()]
+    if dataset.takes_files:
+        received: date | None = receipts["last_session"].max()  # type: ignore[assignment]
+        if received is None:
+            return []
+        ends.append(received)
     last = min(end for end in ends if end is not None)
     return calendar.sessions(dataset.start, last) if last >= dataset.start else []
 
 
-def due_bars(dataset: Dataset, calendar: Calendar, instrument: Instrument, *, first: date, last: date) -> pl.DataFrame:
-    """`session ts known_at` of every bar one instrument should have, within its listing."""
-    listed, delisted = max(first, instrument.listed or first), min(last, instrument.delisted or last)
-    due = calendar.due(first, last, dataset.timeframe)
-    return due.filter(pl.col("session").is_between(listed, delisted))
+def listed(due: pl.DataFrame, instrument: Instrument) -> pl.DataFrame:
+    """The bars of `due` that one instrument should have: those within its listing."""
+    if instrument.listed is None and instrument.delisted is None:
+        return due
+    return due.filter(pl.col("session").is_between(instrument.listed or date.min, instrument.delisted or date.max))
+
+
+def raw_rows(
+    lake: Lake,
+    dataset: Dataset,
+    closes: pl.DataFrame,
+    instruments: Sequence[str],
+    receipts: pl.DataFrame,
+    *,
+    first: date,
+    last: date,
+) -> dict[str, pl.DataFrame]:
+    """By instrument, every received row that may belong to a session from `first` to `last`, or has no readable ts.
+
+    `sequence line ts open high low close volume`; only rows that one of `receipts` stands for. `closes`: `session close`,
+    with one more session at each end.
+    """
+    before = closes.filter(pl.col("session") < first)["close"].max()
+    until = closes.filter(pl.col("session") <= last)["close"].max()
+    ts = pl.col("ts")
+    inside = (ts <= until) if before is None else ts.is_between(before, until)
+    rows = lake.scan("raw_bars", dataset=dataset.name, instrument=list(instruments)).filter(ts.is_null() | inside)
+    received = rows.drop("dataset").collect().join(receipts, on=["instrument", "sequence"], how="semi")
+    return by_instrument(received, instruments)
+
+
+def newest_before(lake: Lake, dataset: Dataset, instruments: Sequence[str], first: date) -> dict[str, pl.DataFrame]:
+    """By instrument, its last accepted bar before the session `first`, looked for in the month before."""
+    window = Between(first - timedelta(days=31), first)
+    bars = lake.scan("bars", dataset=dataset.name, instrument=list(instruments), session=window)
+    newest = bars.drop("dataset").sort("ts").group_by("instrument").last().collect()
+    return by_instrument(newest, instruments)
+
+
+def by_instrument(rows: pl.DataFrame, instruments: Iterable[str]) -> dict[str, pl.DataFrame]:
+    """The rows of each of `instruments`, which may be none, without the column that says so."""
+    parts = rows.partition_by("instrument", as_dict=True, include_key=False, maintain_order=True)
+    none = rows.clear().drop("instrument")
+    return {instrument: parts.get((instrument,), none) for instrument in instruments}
 
 
 def history(

@@ -20,7 +20,7 @@ from typing import Generic, NamedTuple, TypeVar
 from pydantic import BaseModel
 
 from engine.strategy import Strategy
-from quality import references, vocabulary
+from quality import references, universe, vocabulary
 from quality.configuration import read
 from quality.datasets import Dataset
 from quality.documents import Document, compose, nearest
@@ -29,6 +29,8 @@ from quality.hashes import code_hash, document_hash
 from quality.policies import CalendarsPolicy, Correction, Costs, CostsPolicy, ServiceLevel, SlaPolicy
 from quality.promotion import PromotionPolicy
 from quality.strategies import StrategyConfiguration
+from quality.universe import Universe, UniversePolicy
+from resources.bar_files.layouts import load_formats
 from resources.sources import registry
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -52,6 +54,7 @@ class Project(NamedTuple):
     sla: Mapping[str, ServiceLevel]  # by section, as the costs
     costs: Mapping[str, Costs]
     corrections: Mapping[str, tuple[Correction, ...]]  # by calendar
+    universes: Mapping[str, Universe]  # by section
     promotion: PromotionPolicy
 
 
@@ -71,11 +74,12 @@ def load(root: Path) -> Project:
     Raises:
         ConfigurationError: with every problem of every file, by file and line.
     """
-    problems = [*_misplaced(root)]
+    problems = [*_misplaced(root), *_formats(root)]
     sla = _policy(root, "sla", SlaPolicy, problems)
     costs = _policy(root, "costs", CostsPolicy, problems)
     calendars = _policy(root, "calendars", CalendarsPolicy, problems)
     promotion = _policy(root, "promotion", PromotionPolicy, problems)
+    universes = _policy(root, "universe", UniversePolicy, problems)
     datasets = {path.stem: _yaml(root, path, Dataset, problems) for path in _files(root, "datasets", ".yaml")}
     configurations = {
         path.stem: _yaml(root, path, StrategyConfiguration, problems) for path in _files(root, "strategies", ".yaml")
@@ -86,7 +90,7 @@ def load(root: Path) -> Project:
     if calendars and years is not None:
         problems += calendars.document.problems(references.of_calendars(calendars.model, calendars=years))
     for name, dataset in datasets.items():
-        problems += _dataset_problems(name, dataset, sla=sla, years=years, costs=costs)
+        problems += _dataset_problems(name, dataset, sla=sla, years=years, costs=costs, universes=universes)
     known = {name: dataset.model if dataset else None for name, dataset in datasets.items()}
     for name in sorted(configurations.keys() | signals.keys()):
         problems += _twin_problems(name, configurations, signals)
@@ -94,7 +98,7 @@ def load(root: Path) -> Project:
             name, configurations.get(name), signals.get(name), datasets=known, costs=costs, years=years
         )
 
-    if problems or not (sla and costs and calendars and promotion):
+    if problems or not (sla and costs and calendars and promotion and universes):
         raise ConfigurationError(sorted(problems, key=lambda problem: (problem.file, problem.line or 0)))
     definitions = [
         _definition(configuration.model, signal)
@@ -107,6 +111,7 @@ def load(root: Path) -> Project:
         sla=sla.model.sections,
         costs=costs.model.sections,
         corrections=calendars.model.corrections,
+        universes=universes.model.sections,
         promotion=promotion.model,
     )
 
@@ -124,6 +129,16 @@ def _misplaced(root: Path) -> Iterator[Problem]:
             yield Problem(folder, None, "", "the folder holds no .yaml file", expected)
         for path in _files(root, folder, ".yml"):
             yield Problem(f"{folder}/{path.name}", None, "", "the file is not read", f"the suffix {suffixes[0]}")
+
+
+def _formats(root: Path) -> list[Problem]:
+    """The project's own layouts of bar files, which are read only to be sure that they can be."""
+    if (root / "formats").is_dir():
+        try:
+            load_formats(root)
+        except ConfigurationError as error:
+            return list(error.problems)
+    return []
 
 
 def _text(root: Path, path: Path) -> str:
@@ -215,6 +230,7 @@ def _dataset_problems(
     sla: _File[SlaPolicy] | None,
     years: Mapping[str, int] | None,
     costs: _File[CostsPolicy] | None,
+    universes: _File[UniversePolicy] | None,
 ) -> list[Problem]:
     if dataset is None:
         return []
@@ -227,8 +243,10 @@ def _dataset_problems(
             costs=costs.model.sections if costs else None,
         ),
     ]
+    if universes:
+        refusals += universe.of_dataset(dataset.model, universes=universes.model.sections)
     if dataset.model.name == name:
-        refusals += references.of_source(dataset.model, held=registry.held(dataset.model.source))
+        refusals += registry.refusals(dataset.model)
     return dataset.document.problems(refusals)
 
 

@@ -1,6 +1,6 @@
 """Hand-written stand-ins for the outside world, and the small data set they answer for."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from typing import Any
 
@@ -20,6 +20,7 @@ class FakeSource:
         columns = [name for name in RECEIVED if name != "line"]
         self._bars = {instrument: frame.select(columns) for instrument, frame in bars.items()}
         self._actions = ACTIONS.to_frame() if actions is None else actions
+        self.settled = 0
 
     def restate(self, instrument: str, changed: pl.DataFrame) -> None:
         """From now on it says `changed` about the bars of the same ts, and what it said before about all others."""
@@ -27,14 +28,14 @@ class FakeSource:
         kept = held.join(changed, on="ts", how="anti")
         self._bars[instrument] = pl.concat([kept, changed.select(held.columns)]).sort("ts")
 
-    def fetch(self, instrument: Instrument, *, first: date, last: date) -> Delivery:
+    def deliveries(self, instrument: Instrument, *, first: date, last: date) -> Iterator[Delivery]:
         self._require_known(instrument.id)
         asked = self._bars[instrument.id].filter(pl.col("ts").dt.date().is_between(first, last))
         rows = asked.with_row_index("line").match_to_schema(RECEIVED, integer_cast="upcast")
-        return Delivery(instrument.id, rows, f"fake/{instrument.id}")
+        yield Delivery(instrument.id, rows, f"fake/{instrument.id}", first, last)
 
-    def corporate_actions(self, instruments: Iterable[str]) -> pl.DataFrame:
-        wanted = list(instruments)
+    def corporate_actions(self, instruments: Iterable[Instrument]) -> pl.DataFrame:
+        wanted = [instrument.id for instrument in instruments]
         for instrument in wanted:
             self._require_known(instrument)
         return self._actions.filter(pl.col("instrument").is_in(wanted)).sort("instrument", "ex_date", "kind")
@@ -42,6 +43,9 @@ class FakeSource:
     def last_session(self) -> date | None:
         days = [frame["ts"].dt.date().max() for frame in self._bars.values()]
         return max((day for day in days if isinstance(day, date)), default=None)
+
+    def settle(self) -> None:
+        self.settled += 1
 
     def _require_known(self, instrument: str) -> None:
         if instrument not in self._bars:

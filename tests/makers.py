@@ -49,6 +49,25 @@ def received(*rows: Mapping[str, Any]) -> pl.DataFrame:
     return pl.DataFrame([{"line": line, **usual, **row} for line, row in enumerate(rows)], _RECEIVED)
 
 
+def receipts_of(raw: pl.DataFrame) -> pl.DataFrame:
+    """The receipts behind `received` rows: each speaks for its own session alone."""
+    said = raw.group_by("sequence").agg(pl.col("received_at", "first_session").first()).sort("sequence")
+    return said.with_columns(last_session="first_session")
+
+
+def closes_of(due: pl.DataFrame) -> pl.DataFrame:
+    """When the sessions of `due` open and close, and one like them a day before and after."""
+    hours = due.group_by("session").agg(open=pl.col("ts").min(), close=pl.col("known_at").max()).sort("session")
+    before, after = hours.head(1), hours.tail(1)
+    return pl.concat(
+        [
+            before.with_columns(pl.col("session", "open", "close") - DAY),
+            hours,
+            after.with_columns(pl.col("session", "open", "close") + DAY),
+        ]
+    )
+
+
 def service_level(**changes: Any) -> ServiceLevel:
     """The usual limits, all enforced."""
     usual = {

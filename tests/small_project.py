@@ -5,7 +5,7 @@ received instead.
 """
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from pathlib import Path
 
@@ -95,12 +95,15 @@ class Restating:
         self._sample: Source = Sources().open(dataset)
         self._change = change
 
-    def fetch(self, instrument: Instrument, *, first: date, last: date) -> Delivery:
-        delivery = self._sample.fetch(instrument, first=first, last=last)
-        return delivery._replace(rows=self._change(instrument.id, delivery.rows))
+    def deliveries(self, instrument: Instrument, *, first: date, last: date) -> Iterator[Delivery]:
+        for delivery in self._sample.deliveries(instrument, first=first, last=last):
+            yield delivery._replace(rows=self._change(instrument.id, delivery.rows))
 
-    def corporate_actions(self, instruments: Iterable[str]) -> pl.DataFrame:
+    def corporate_actions(self, instruments: Iterable[Instrument]) -> pl.DataFrame:
         return self._sample.corporate_actions(instruments)
+
+    def settle(self) -> None:
+        self._sample.settle()
 
     def last_session(self) -> date | None:
         return self._sample.last_session()

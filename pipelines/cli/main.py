@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from pipelines.cli import night, promotion, ui
+from pipelines.cli import backfill, check, data_docs, diff, import_actions, import_file, night, promotion, sql, ui
 
 app = typer.Typer(
     help="A research-to-live factory for systematic trading strategies.",
@@ -14,6 +14,13 @@ app = typer.Typer(
 )
 app.command("nightly")(night.nightly)
 app.command("ui")(ui.ui)
+app.command("backfill")(backfill.backfill)
+app.command("diff")(diff.diff)
+app.command("check")(check.check)
+app.command("import")(import_file.import_file)
+app.command("sql")(sql.sql)
+app.command("data-docs")(data_docs.data_docs)
+app.command("import-actions")(import_actions.import_actions)
 app.command("stages")(promotion.stages)
 app.command("review")(promotion.review)
 app.add_typer(promotion.ledger, name="ledger")

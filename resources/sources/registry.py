@@ -1,39 +1,54 @@
-"""Which kind of source answers for a data set: its `source: {kind: …}` says."""
+"""Which source answers for a data set: its `source: {kind: …}` says."""
 
-from collections.abc import Collection, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from datetime import datetime
 
 import dagster as dg
 
+from quality import datasets, references
 from quality.datasets import Dataset
-from resources.errors import UnknownSourceKindError
+from quality.documents import unknown
+from quality.errors import Refusal
+from resources.calendars import open_calendar
+from resources.clock import now
+from resources.settings import settings
+from resources.sources.ccxt_source import CcxtSource, exchanges
+from resources.sources.files_source import FilesSource
+from resources.sources.http_daily_source import HttpDailySource
 from resources.sources.protocol import Source
 from resources.sources.sample_source import SampleSource, embedded
-
-_KINDS = {"sample": SampleSource}
-_HELD = {"sample": embedded}
+from resources.sources.synthetic_source import SyntheticSource
 
 
-class SourceChoice(Protocol):
-    @property
-    def kind(self) -> str: ...
+def open_source(dataset: Dataset, *, clock: Callable[[], datetime] = now) -> Source:
+    """The source of a data set; nothing is asked of it yet. Raises SourceError."""
+    match dataset.source:
+        case datasets.SampleSource():
+            return SampleSource(dataset.name)
+        case datasets.FilesSource():
+            return FilesSource(dataset, settings())
+        case datasets.CcxtSource() as source:
+            return CcxtSource(source, timeframe=dataset.timeframe, clock=clock)
+        case datasets.HttpDailySource() as source:
+            calendar = open_calendar(dataset.calendar)
+            return HttpDailySource(source, calendar=calendar, start=dataset.start, clock=clock)
+        case datasets.SyntheticSource() as source:
+            calendar = open_calendar(dataset.calendar)
+            return SyntheticSource(
+                source, calendar=calendar, timeframe=dataset.timeframe, start=dataset.start, clock=clock
+            )
 
 
-def open_source(choice: SourceChoice, *, dataset: str) -> Source:
-    if choice.kind not in _KINDS:
-        raise UnknownSourceKindError(choice.kind, _KINDS)
-    return _KINDS[choice.kind](dataset)
-
-
-def held(choice: SourceChoice) -> Mapping[str, Collection[str]]:
-    """All that a source has, as ids of instruments by data set, without reading any bars."""
-    if choice.kind not in _HELD:
-        raise UnknownSourceKindError(choice.kind, _HELD)
-    return _HELD[choice.kind]()
+def refusals(dataset: Dataset) -> Iterator[Refusal]:
+    """What a data set asks of its source that it does not have, as far as that is known without asking it."""
+    if isinstance(dataset.source, datasets.SampleSource):
+        yield from references.of_source(dataset, held=embedded())
+    elif isinstance(dataset.source, datasets.CcxtSource) and dataset.source.exchange not in exchanges():
+        yield unknown(("source", "exchange"), dataset.source.exchange, exchanges())
 
 
 class Sources(dg.ConfigurableResource):
     """Opens the source of a data set."""
 
     def open(self, dataset: Dataset) -> Source:
-        return open_source(dataset.source, dataset=dataset.name)
+        return open_source(dataset)

@@ -5,7 +5,7 @@ where there is one, the splits and dividends of all. `sample/README.md` says whe
 bar's session is the date of its `ts`, which holds for round-the-clock and for daily bars alike.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import date
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -32,7 +32,7 @@ class SampleSource:
         self._dataset = dataset
         self._files = _bars_of(_SAMPLE / dataset)
 
-    def fetch(self, instrument: Instrument, *, first: date, last: date) -> Delivery:
+    def deliveries(self, instrument: Instrument, *, first: date, last: date) -> Iterator[Delivery]:
         self._require_known(instrument.id)
         rows = (
             self._read(instrument.id)
@@ -40,10 +40,11 @@ class SampleSource:
             .with_row_index("line")
             .match_to_schema(RECEIVED, integer_cast="upcast")
         )
-        return Delivery(instrument.id, rows, f"resources/sources/sample/{self._dataset}/{instrument.id}.parquet")
+        origin = f"resources/sources/sample/{self._dataset}/{instrument.id}.parquet"
+        yield Delivery(instrument.id, rows, origin, first, last)
 
-    def corporate_actions(self, instruments: Iterable[str]) -> pl.DataFrame:
-        wanted = sorted(instruments)
+    def corporate_actions(self, instruments: Iterable[Instrument]) -> pl.DataFrame:
+        wanted = [instrument.id for instrument in instruments]
         for instrument in wanted:
             self._require_known(instrument)
         file = _SAMPLE / self._dataset / "actions.csv"
@@ -54,6 +55,9 @@ class SampleSource:
     def last_session(self) -> date:
         newest: date = max(self._read(instrument).select(_SESSION.max()).item() for instrument in self._files)
         return newest
+
+    def settle(self) -> None:
+        pass
 
     def _read(self, instrument: str) -> pl.DataFrame:
         with self._files[instrument].open("rb") as file:

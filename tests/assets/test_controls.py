@@ -31,7 +31,7 @@ def equities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
         patch.setenv("GAUNTLET_PROJECT", str(root))
         patch.setenv("GAUNTLET_HOME", str(root / "home"))
         workplace = open_workplace()
-        as_of = night.as_of_now(workplace.project, workplace.sources, at=now())
+        as_of = night.as_of_now(workplace.project, workplace.lake, workplace.sources, at=now())
         (market,) = night.due(workplace.project, workplace.lake, workplace.ledger.store(), as_of)[:1]
         job = build(workplace).resolve_job_def(market.job)
         assert job.execute_in_process(tags={**market.tags, **market.partition_tags}).success

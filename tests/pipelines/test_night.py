@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from assets import inputs
+from assets.inputs_current import CHECK
 from assets.partitions import AS_OF_TAG
 from pipelines import jobs, night
 from pipelines.code_location import build
@@ -25,11 +26,12 @@ from resources.sources.protocol import Source
 from resources.sources.registry import Sources
 from tests.small_project import FIRST, LAST, STRATEGY, instance, open_small, quiet_night, restating, write_project
 
+IDS = ("BTCUSD.BITFINEX", "ETHUSD.BITFINEX")
 DAY = date(2017, 7, 17)  # inside the second window's out-of-sample, after the first window's
 
 
 def _due(workplace: Workplace) -> list[night.Work]:
-    as_of = night.as_of_now(workplace.project, workplace.sources, at=now())
+    as_of = night.as_of_now(workplace.project, workplace.lake, workplace.sources, at=now())
     return night.due(workplace.project, workplace.lake, workplace.ledger.store(), as_of)
 
 
@@ -107,7 +109,7 @@ def test_after_one_restated_day_exactly_what_depends_on_it_is_due(after: Workpla
     dataset = after.project.datasets["crypto_5m"]
     source = restating("one day", _shifted(DAY, "ETHUSD.BITFINEX")).open(dataset)
     before = after.lake.read("digests")
-    receive(after.lake, dataset, source, first=DAY, last=DAY, at=now())
+    receive(after.lake, dataset, source, firsts=dict.fromkeys(IDS, DAY), last=DAY, at=now())
 
     assert [str(work) for work in _due(after)] == [f"market_crypto_5m {DAY}"]
     definitions = build(after)
@@ -115,6 +117,13 @@ def test_after_one_restated_day_exactly_what_depends_on_it_is_due(after: Workpla
 
     changed = after.lake.read("digests").join(before, on=["session", "instrument", "digest"], how="anti")
     assert changed.select("session", "instrument").rows() == [(DAY, "ETHUSD.BITFINEX")]
+    restated = after.lake.read("restatements")
+    assert restated.select("session", "instrument", "kind").unique().rows() == [(DAY, "ETHUSD.BITFINEX", "changed")]
+    assert restated.height == 288
+    assert (restated["new_close"] / restated["close"] - 1.001).abs().max() < 1e-12
+    assert _outdated("backtest") == _outdated("scorecard") == [(STRATEGY, str(DAY), "ETHUSD.BITFINEX")]
+    assert _outdated("walk_forward") == [(f"{STRATEGY}|w002", str(DAY), "ETHUSD.BITFINEX")]
+    assert _outdated("crypto_5m", "features") == [], "computed anew in the same run"
     # the first window ends on the 12th and does not depend on the 17th; the second does
     assert [str(work) for work in _due(after)] == [
         f"research {STRATEGY}",
@@ -123,6 +132,18 @@ def test_after_one_restated_day_exactly_what_depends_on_it_is_due(after: Workpla
     ]
     assert quiet_night(after).failed == []
     assert _due(after) == []
+    assert _outdated("backtest") == _outdated("walk_forward") == _outdated("scorecard") == []
+
+
+def _outdated(*key: str) -> list[tuple[object, ...]]:
+    """What the newest `inputs_current` of an asset lists."""
+    check = dg.AssetCheckKey(dg.AssetKey(key), CHECK)
+    (newest,) = instance().event_log_storage.get_asset_check_execution_history(check, limit=1)
+    evaluation = newest.evaluation
+    assert evaluation is not None
+    rows = evaluation.metadata["sessions"].value.records if "sessions" in evaluation.metadata else []
+    assert evaluation.passed is (not rows)
+    return [tuple(row.data[name] for name in ("partition", "session", "instrument")) for row in rows]
 
 
 def _run(definitions: dg.Definitions, work: night.Work) -> None:

@@ -168,8 +168,9 @@ def test_what_was_read_can_be_written_and_read_again(model: type[BaseModel]) -> 
             id="a word that is not among the known ones",
         ),
         pytest.param(
-            Dataset, "kind: sample", "kind: ccxt", "it.yaml:3: source.kind is 'ccxt', expected 'sample'",
-            id="a kind of source that is not there yet",
+            Dataset, "kind: sample", "kind: sampel",
+            "it.yaml:3: source.kind is 'sampel': did you mean 'sample'? Expected 'kind' to be 'sample', 'files', 'ccxt'",
+            id="a kind of source that does not exist",
         ),
         pytest.param(
             Dataset, "    tick: 0.1\n", "    tick: '0.1'\n", "it.yaml:15: instruments[0].tick is '0.1', expected a number",

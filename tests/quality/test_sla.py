@@ -1,18 +1,28 @@
 """Service levels against arithmetic done by hand, and what a verdict may reach: the session after, never its own."""
 
-from datetime import date
+import math
+from datetime import date, timedelta
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quality.bars import judge
-from quality.sla import block, count_sessions, embargo, failed_sessions, verdicts
-from tests.makers import DAY, SESSION, START, due_bars, received, service_level
+from engine.bars import COLUMNS
+from quality import tables
+from quality.bars import Judged, judge
+from quality.sla import RULES, block, count_sessions, embargo, failed_sessions, jumps, suspected_split, verdicts
+from tests.makers import DAY, SESSION, START, closes_of, due_bars, receipts_of, received, service_level
+from tests.oracles import followed
 
-RULES = ("completeness", "duplicates", "nan", "quarantined")
-QUIET = {"due": 288, "accepted": 288, "received": 288, "refused": 0, "null_rows": 0, "conflicting": 0}
+ALWAYS = ("completeness", "duplicates", "nan", "quarantined")
+NOTHING = dict.fromkeys(
+    ("filled", "refused", "null_rows", "conflicting", "identical", "outside_hours", "disordered"), 0
+)
+FULL = dict.fromkeys(("due", "accepted", "received"), 288)
+QUIET = FULL | NOTHING | {"n_timed": 0, "lateness_minutes": None, "stale_bars": 0, "largest_return": 0.01}
+WARNED = {"severity": "warn", "why": "a test"}
+FIVE_MINUTES = timedelta(minutes=5)
 
 
 def session(n: int) -> date:
@@ -20,7 +30,8 @@ def session(n: int) -> date:
 
 
 def counts(*rows, **usual):
-    return pl.DataFrame([{"session": SESSION, "instrument": "X", **QUIET, **usual, **row} for row in rows])
+    counted = [{"session": SESSION, "instrument": "X", **QUIET, **usual, **row} for row in rows]
+    return pl.DataFrame(counted, schema_overrides={"lateness_minutes": pl.Float64, "largest_return": pl.Float64})
 
 
 def judged(counted, **limits):
@@ -92,14 +103,14 @@ def test_each_rule_is_a_number_held_against_its_limit(rule, counted, value, pass
 def test_every_session_of_every_instrument_has_a_verdict_of_every_rule():
     rows = [{"instrument": name, "session": session(n)} for name in "YX" for n in (1, 0)]
     record = verdicts(counts(*rows), service_level().limits)
-    expected = [(session(n), name, rule) for n in (0, 1) for name in "XY" for rule in RULES]
+    expected = [(session(n), name, rule) for n in (0, 1) for name in "XY" for rule in ALWAYS]
     assert record.select("session", "instrument", "rule").rows() == expected
     assert record["limit"].to_list() == [0.99, 0.0, 0.0, 0.01] * 4
 
 
 def test_a_session_in_which_nothing_is_due_passes_without_a_value():
     found = judged({"due": 0, "accepted": 0, "received": 5, "refused": 5, "null_rows": 5, "conflicting": 5})
-    assert {name: (row["value"], row["passed"]) for name, row in found.items()} == dict.fromkeys(RULES, (None, True))
+    assert {name: (row["value"], row["passed"]) for name, row in found.items()} == dict.fromkeys(ALWAYS, (None, True))
 
 
 def test_a_rule_that_warns_is_recorded_and_not_enforced():
@@ -126,30 +137,183 @@ def test_one_broken_rule_of_many_fails_the_session():
 
 def test_sessions_are_counted_from_what_was_judged_and_what_was_due():
     due = due_bars(3)
-    result = judge(received({}, {}, {"ts": due["ts"][1], "close": None}), due, timeframe="5m")
-    counted = count_sessions([session(0), session(1)], due, result)
-    assert counted.to_dicts() == [
-        {
-            "session": session(0),
-            "due": 3,
-            "accepted": 1,
-            "received": 3,
-            "refused": 1,
-            "null_rows": 1,
-            "conflicting": 0,
-            "identical": 1,
-        },
-        {"session": session(1), **dict.fromkeys(counted.columns[1:], 0)},
-    ]
+    counted = count_sessions([session(0), session(1)], due, judge_rows({}, {}, {"ts": due["ts"][1], "close": None}))
+    first, second = counted.to_dicts()
+    wanted = {"due": 3, "accepted": 1, "filled": 0, "received": 3, "refused": 1, "null_rows": 1, "identical": 1}
+    assert {name: first[name] for name in wanted} == wanted
+    assert second == {
+        "session": session(1),
+        **dict.fromkeys(QUIET, 0),
+        "lateness_minutes": None,
+        "largest_return": None,
+    }
 
 
 def test_where_nothing_came_everything_is_missing():
     due = due_bars(2, start=START, step=DAY)
-    counted = count_sessions([session(0), session(1)], due, judge(received(), due, timeframe="1d"))
+    counted = count_sessions([session(0), session(1)], due, judge_rows(due=due, timeframe="1d"))
     record = verdicts(counted.with_columns(instrument=pl.lit("X")), service_level().limits)
     missing = record.filter(pl.col("rule") == "completeness")
     assert missing["value"].to_list() == [0, 0]
     assert failed_sessions(record)["failed"].to_list() == [True, True]
+
+
+def test_filled_bars_are_counted_and_never_towards_completeness():
+    due = due_bars(10)
+    judged_rows = judge_rows({}, due=due)
+    filled = judged_rows.accepted.select(pl.all().repeat_by(9).explode())
+    counted = count_sessions([SESSION], due, judged_rows, filled=filled).with_columns(instrument=pl.lit("X"))
+    level = service_level(no_trade_bars="filled", filled={"at_most": 0.5, **WARNED})
+    found = {row["rule"]: row for row in verdicts(counted, level.limits).to_dicts()}
+    assert (found["completeness"]["value"], found["completeness"]["passed"]) == (0.1, False)
+    assert (found["filled"]["value"], found["filled"]["seen"], found["filled"]["passed"]) == (0.9, 9, False)
+
+
+@pytest.mark.parametrize(("policy", "counted"), [("refused", (3, 2)), ("expected", (2, 1))])
+def test_rows_outside_hours_count_only_where_nobody_expects_them(policy, counted):
+    judged_rows = judge_rows({}, {"ts": START - FIVE_MINUTES}, {"ts": START - FIVE_MINUTES / 2})  # one on the grid
+    found = count_sessions([SESSION], due_bars(3), judged_rows, outside_hours=policy)
+    assert found.select("received", "refused").row(0) == counted
+
+
+# How bars follow each other
+
+
+def judge_rows(*rows, due=None, timeframe="5m"):
+    raw, due = received(*rows), due_bars(3) if due is None else due
+    first, last = due["session"].min(), due["session"].max()
+    return judge(raw, receipts_of(raw), due, closes_of(due), first=first, last=last, timeframe=timeframe)
+
+
+def daily(*bars, start=0):
+    """Bars of successive days: a close, or a close and a volume."""
+    schema = {"session": pl.Date, "ts": tables.TS, **dict.fromkeys(COLUMNS, pl.Float64)}
+    pairs = [bar if isinstance(bar, tuple) else (bar, 5) for bar in bars]
+    rows = [(session(n), START + n * DAY, *[close] * 4, volume) for n, (close, volume) in enumerate(pairs, start=start)]
+    return pl.DataFrame(rows, schema, orient="row")
+
+
+def followed_by(bars, *, before=None, actions=(), volume="traded"):
+    """`(stale_bars, largest_return)` by session of bars that are all accepted."""
+    nothing = judge_rows()
+    judged_bars = Judged(
+        bars.with_columns(sequence=pl.lit(1)), nothing.quarantined, nothing.counts, nothing.restatements
+    )
+    stated = pl.DataFrame(list(actions), {"ex_date": pl.Date, "kind": pl.String, "value": pl.Float64}, orient="row")
+    sessions = bars["session"].unique().sort().to_list()
+    due = due_bars(1)
+    counted = count_sessions(sessions, due, judged_bars, before=before, actions=stated, volume=volume)
+    return {row["session"]: (row["stale_bars"], row["largest_return"]) for row in counted.to_dicts()}
+
+
+closes = st.sampled_from([10.0, 10.0, 10.0, 12.0, 5.0])
+series = st.lists(st.tuples(st.integers(0, 2), closes, st.sampled_from([0.0, 0.0, 3.0])), min_size=1, max_size=12)
+actions = st.lists(
+    st.sampled_from([(session(1), "split", 2.0), (session(1), "dividend", 0.5), (session(9), "split", 3.0)]),
+    max_size=2,
+    unique=True,
+)
+
+
+@given(series, actions, st.sampled_from(["traded", "ticks", "none"]), st.booleans())
+@settings(max_examples=60)
+def test_bars_follow_each_other_as_the_slow_twin_says(series, actions, volume, first_is_before):
+    schema = {"session": pl.Date, "ts": tables.TS, **dict.fromkeys(COLUMNS, pl.Float64)}
+    rows = [
+        (session(day), START + day * DAY + n * FIVE_MINUTES, *[close] * 4, traded)
+        for n, (day, close, traded) in enumerate(sorted(series))
+    ]
+    bars = pl.DataFrame(rows, schema, orient="row")
+    before = bars.head(1) if first_is_before else None
+    judged_bars = bars[1:] if first_is_before else bars
+    found = followed_by(judged_bars, before=before, actions=actions, volume=volume)
+    named = [dict(zip(("ex_date", "kind", "value"), action, strict=True)) for action in actions]
+    expected = followed(bars.to_dicts(), named, traded=volume == "traded")
+    for day, (stale, largest) in found.items():
+        longest, moved = expected.get(day, (0, None))
+        assert stale == longest
+        assert (largest is None) if moved is None else largest == pytest.approx(moved, abs=1e-12)
+
+
+def test_a_run_of_equal_bars_is_cut_at_its_session_and_begins_with_the_bar_before_it():
+    bars = daily((10, 0), (10, 0), (10, 3), (10, 0))
+    assert [stale for stale, _ in followed_by(bars).values()] == [0, 1, 0, 1]
+    assert followed_by(bars[1:], before=bars[:1])[session(1)][0] == 1
+
+
+@pytest.mark.parametrize(
+    ("bars", "stated", "moved"),
+    [
+        pytest.param((100, 110), [], math.log(1.1), id="what it moved"),
+        pytest.param((100, 50), [], math.log(2), id="a split nobody was told of"),
+        pytest.param((100, 50), [(session(1), "split", 2)], 0, id="a split that is known"),
+        pytest.param((100, 98), [(session(1), "dividend", 2)], 0, id="a dividend that is known"),
+        pytest.param((100, 110), [(session(0), "split", 2)], math.log(1.1), id="an action of the day before"),
+    ],
+)
+def test_a_jump_is_measured_on_prices_carried_over_what_is_known(bars, stated, moved):
+    assert followed_by(daily(*bars), actions=stated)[session(1)][1] == pytest.approx(moved)
+
+
+def test_the_first_bar_ever_follows_nothing():
+    assert followed_by(daily(10)) == {SESSION: (0, None)}
+
+
+@pytest.mark.parametrize(
+    ("rule", "limit", "counted", "value", "seen", "passed"),
+    [
+        pytest.param("lateness", 60, {}, None, 0, True, id="a backfill has no lateness"),
+        pytest.param("lateness", 60, {"lateness_minutes": 61.0, "n_timed": 9}, 61, 9, False, id="a minute too late"),
+        pytest.param("stale_run", 12, {"stale_bars": 12}, 12, 12, True, id="as long a run as is allowed"),
+        pytest.param("stale_run", 12, {"stale_bars": 13}, 13, 13, False, id="a bar too long"),
+        pytest.param("jump", 0.2, {"largest_return": 0.2}, 0.2, 0, True, id="no jump is seen"),
+        pytest.param("jump", 0.2, {"largest_return": 0.3}, 0.3, 1, False, id="a jump is seen"),
+        pytest.param("jump", 0.2, {"largest_return": None}, None, 0, True, id="nothing to compare with"),
+        pytest.param("disorder", 0, {"disordered": 3}, 3, 3, False, id="three rows out of order"),
+        pytest.param("duplicates", 0, {"identical": 3}, 0, 3, True, id="identical rows are seen and pass"),
+    ],
+)
+def test_rules_a_section_may_leave_out(rule, limit, counted, value, seen, passed):
+    verdict = judged(counted, **{rule: {"at_most": limit, **WARNED}})[rule]
+    assert (verdict["value"], verdict["seen"], verdict["passed"]) == (value, seen, passed)
+
+
+def test_every_rule_of_a_section_has_a_measure():
+    optional = ("lateness", "stale_run", "jump", "disorder", "filled")
+    level = service_level(no_trade_bars="filled", **{name: {"at_most": 1, **WARNED} for name in optional})
+    assert set(level.limits) == set(RULES)
+
+
+# Splits nobody was told of
+
+
+@pytest.mark.parametrize(
+    ("last_close", "next_open", "named"),
+    [
+        pytest.param(645.57, 92.70, "7:1", id="Apple on 9 June 2014"),
+        pytest.param(101.25, 50.50, "2:1", id="Apple on 21 June 2000, which then rose a tenth"),
+        pytest.param(499.23, 127.58, "4:1", id="Apple on 31 August 2020"),
+        pytest.param(60, 40.5, "3:2", id="three for two"),
+        pytest.param(0.98, 9.9, "1:10", id="a reverse split"),
+        pytest.param(100, 80, None, id="a fall by a fifth"),
+        pytest.param(100, 57, None, id="a fall that no split is as large as"),
+        pytest.param(100, 100, None, id="no move at all"),
+    ],
+)
+def test_a_move_as_large_as_a_split_is_named(last_close, next_open, named):
+    found = suspected_split(last_close, next_open)
+    assert found == (None if named is None else f"looks like a {named} split that was not adjusted for")
+
+
+def test_jumps_are_listed_with_the_split_that_would_explain_them():
+    bars = daily(100, 50, 51, 30)
+    none = pl.DataFrame(schema={"ex_date": pl.Date, "kind": pl.String, "value": pl.Float64})
+    assert jumps(bars, none, limit=0.25).select("session", "looks_like").rows() == [
+        (session(1), "looks like a 2:1 split that was not adjusted for"),
+        (session(3), None),
+    ]
+    known = pl.DataFrame([(session(1), "split", 2.0)], none.schema, orient="row")
+    assert jumps(bars, known, limit=0.25)["session"].to_list() == [session(3)]
 
 
 # The block

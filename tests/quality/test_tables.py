@@ -7,7 +7,7 @@ from quality.errors import ContractError
 from quality.tables import TABLES, check, empty, frame, table
 from tests.makers import GOOD, SESSION, START
 
-BAR = {"dataset": "crypto", "instrument": "X", "session": SESSION, "ts": START, **GOOD, "sequence": 1}
+BAR = {"dataset": "crypto", "instrument": "X", "session": SESSION, "ts": START, **GOOD, "sequence": 1, "filled": False}
 
 
 def bars(*rows):

@@ -1,5 +1,6 @@
 """Receiving: every delivery counts once, whatever is asked again and whenever the process dies."""
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
@@ -8,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quality import tables
-from resources.intake import Received, asked_until, raw_rows, receive
+from resources.errors import NothingDeliveredError, UnknownInstrumentError
+from resources.intake import Received, asked_until, receive
 from resources.lake import Lake
+from resources.sources.protocol import Delivery, Instrument
 from tests.bar_frames import random_walk
 from tests.fakes import ONE, OTHER, FakeSource, small_dataset
 
@@ -25,15 +28,18 @@ def source() -> FakeSource:
 
 
 def ask(lake: Lake, source: FakeSource, *, first: date = DAYS[0], last: date = DAYS[9], at: datetime = AT) -> Received:
-    return receive(lake, DATASET, source, first=first, last=last, at=at)
+    return receive(lake, DATASET, source, firsts=dict.fromkeys((ONE, OTHER), first), last=last, at=at)
 
 
 def receipts(lake: Lake) -> list[tuple[int, str, int]]:
     return lake.read("receipts").sort("sequence").select("sequence", "instrument", "n_rows").rows()
 
 
-def rows_of(lake: Lake, instrument: str, *, first: date = DAYS[0], end: date = DAYS[9]) -> pl.DataFrame:
-    return raw_rows(lake, DATASET, instrument, first=first, end=end).sort("sequence", "line")
+def rows_of(lake: Lake, instrument: str) -> pl.DataFrame:
+    """What was received of an instrument and has a receipt."""
+    receipts = lake.read("receipts", dataset="small", instrument=instrument)
+    rows = lake.read("raw_bars", dataset="small", instrument=instrument)
+    return rows.join(receipts, on="sequence", how="semi").sort("sequence", "line")
 
 
 def closing_at(price: float) -> pl.DataFrame:
@@ -49,7 +55,7 @@ def test_a_delivery_becomes_a_receipt_and_its_rows(lake: Lake, source: FakeSourc
     assert (first["first_session"], first["last_session"]) == (DAYS[0], DAYS[9])
     assert (first["first"].date(), first["last"].date()) == (DAYS[0], DAYS[9])
     assert (first["received_at"], first["source"], first["origin"]) == (AT, "sample", "fake/ONE.TEST")
-    assert rows_of(lake, ONE, end=DAYS[9] + timedelta(days=1))["close"].equals(random_walk("1d", 10, seed=1)["close"])
+    assert rows_of(lake, ONE)["close"].equals(random_walk("1d", 10, seed=1)["close"])
 
 
 def test_the_same_again_is_not_recorded(lake: Lake, source: FakeSource) -> None:
@@ -73,11 +79,11 @@ def test_a_restatement_is_a_receipt_of_its_own_and_changes_nothing_received_befo
 
 
 def test_the_same_after_another_delivery_is_recorded_again(lake: Lake, source: FakeSource) -> None:
-    said_first = source.fetch(DATASET.instruments[0], first=DAYS[4], last=DAYS[4]).rows
+    (said_first,) = source.deliveries(DATASET.instruments[0], first=DAYS[4], last=DAYS[4])
     ask(lake, source)
     source.restate(ONE, closing_at(1.0))
     ask(lake, source)
-    source.restate(ONE, said_first)
+    source.restate(ONE, said_first.rows)
     ask(lake, source)
     assert receipts(lake) == [(1, ONE, 10), (2, OTHER, 10), (3, ONE, 10), (4, ONE, 10)]
 
@@ -98,9 +104,51 @@ def test_what_was_asked_for_and_did_not_come_is_on_record(lake: Lake, source: Fa
 
 def test_two_data_sets_count_for_themselves(lake: Lake, source: FakeSource) -> None:
     ask(lake, source)
-    receive(lake, small_dataset(ONE, name="other"), source, first=DAYS[0], last=DAYS[9], at=AT)
+    receive(lake, small_dataset(ONE, name="other"), source, firsts={ONE: DAYS[0]}, last=DAYS[9], at=AT)
     assert receipts(lake) == [(1, ONE, 10), (1, ONE, 10), (2, OTHER, 10)]
     assert rows_of(lake, ONE).height == 10
+
+
+class Failing(FakeSource):
+    """Cannot deliver the instruments it is told to fail for, after a first half of what they have."""
+
+    def __init__(self, *fails: str) -> None:
+        super().__init__({ONE: random_walk("1d", 10, seed=1), OTHER: random_walk("1d", 10, seed=2)})
+        self.fails = fails
+
+    def deliveries(self, instrument: Instrument, *, first: date, last: date) -> Iterator[Delivery]:
+        if instrument.id not in self.fails:
+            yield from super().deliveries(instrument, first=first, last=last)
+            return
+        yield from super().deliveries(instrument, first=first, last=DAYS[4])
+        raise UnknownInstrumentError(instrument.id, "the second page", [])
+
+
+def test_an_instrument_that_fails_loses_nothing_that_came_before_and_stops_no_other(lake: Lake) -> None:
+    got = ask(lake, Failing(ONE))
+    assert list(got.failed) == [ONE]
+    assert receipts(lake) == [(1, ONE, 5), (2, OTHER, 10)]
+    reached = asked_until(lake.read("receipts"), [ONE, OTHER], DAYS)
+    assert reached == {ONE: DAYS[4], OTHER: DAYS[9]}, "the next asking goes on from there"
+
+
+def test_a_source_that_delivers_nothing_is_an_error_and_is_not_told_that_all_was_kept(lake: Lake) -> None:
+    source = Failing(ONE, OTHER)
+    with pytest.raises(NothingDeliveredError, match=r"small: nothing could be delivered; ONE\.TEST: .* all 2 instruments"):
+        ask(lake, source)
+    assert source.settled == 0
+    assert receipts(lake) == [(1, ONE, 5), (2, OTHER, 5)]
+
+
+def test_a_source_is_told_once_that_everything_was_kept(lake: Lake, source: FakeSource) -> None:
+    ask(lake, source)
+    assert source.settled == 1
+
+
+def test_values_that_differ_in_a_null_alone_are_another_delivery(lake: Lake, source: FakeSource) -> None:
+    ask(lake, source)
+    source.restate(ONE, random_walk("1d", 10, seed=1)[4:5].with_columns(volume=pl.lit(None, pl.Float64)))
+    assert ask(lake, source).receipts["instrument"].to_list() == [ONE]
 
 
 class DiesBeforeTheReceipt(Lake):
@@ -126,26 +174,12 @@ def test_after_a_kill_between_rows_and_receipt_nothing_is_doubled_or_lost(lake: 
 def test_rows_left_by_a_kill_are_not_taken_for_those_of_a_later_receipt(lake: Lake, source: FakeSource) -> None:
     with pytest.raises(KeyboardInterrupt):
         ask(DiesBeforeTheReceipt(root=lake.root, lock_path=""), source)
-    receive(lake, small_dataset(OTHER), source, first=DAYS[0], last=DAYS[9], at=AT)  # takes the number 1
+    receive(lake, small_dataset(OTHER), source, firsts={OTHER: DAYS[0]}, last=DAYS[9], at=AT)  # takes the number 1
     assert rows_of(lake, ONE).is_empty()
     assert rows_of(lake, OTHER).select("sequence").unique().rows() == [(1,)]
     source.restate(OTHER, random_walk("1d", 10, seed=3)[:1])
-    receive(lake, small_dataset(OTHER), source, first=DAYS[0], last=DAYS[0], at=AT)  # takes the number 2
+    receive(lake, small_dataset(OTHER), source, firsts={OTHER: DAYS[0]}, last=DAYS[0], at=AT)  # takes the number 2
     assert rows_of(lake, OTHER).filter(sequence=2).height == 1
-
-
-def test_only_the_receipts_of_the_sessions_asked_for_are_read(lake: Lake, source: FakeSource) -> None:
-    ask(lake, source, last=DAYS[4])
-    ask(lake, source, first=DAYS[5])
-    assert set(rows_of(lake, ONE, first=DAYS[5], end=DAYS[8])["sequence"]) == {3}
-    assert rows_of(lake, ONE, first=DAYS[5], end=DAYS[8])["ts"].dt.date().to_list() == DAYS[5:9]  # a day's margin
-
-
-def test_a_row_without_a_readable_ts_comes_along_with_its_delivery(lake: Lake, source: FakeSource) -> None:
-    ask(lake, source)
-    unreadable = {**lake.read("raw_bars", sequence=1).row(0, named=True), "line": 99, "ts": None, "close": None}
-    lake.append("raw_bars", tables.frame("raw_bars", [unreadable]))
-    assert rows_of(lake, ONE, first=DAYS[2], end=DAYS[3])["line"].to_list() == [2, 3, 99]
 
 
 def spans(*asked: tuple[str, int, int]) -> pl.DataFrame:
@@ -158,24 +192,26 @@ def spans(*asked: tuple[str, int, int]) -> pl.DataFrame:
 @pytest.mark.parametrize(
     ("asked", "until"),
     [
-        pytest.param([], None, id="nothing was asked for"),
-        pytest.param([(ONE, 0, 9)], None, id="one instrument was not asked for"),
-        pytest.param([(ONE, 0, 9), (OTHER, 0, 5)], DAYS[5], id="the slowest instrument decides"),
-        pytest.param([(ONE, 0, 2), (ONE, 3, 7), (OTHER, 0, 9)], DAYS[7], id="spans that follow each other add up"),
-        pytest.param([(ONE, 0, 2), (ONE, 4, 9), (OTHER, 0, 9)], DAYS[2], id="a gap ends it"),
-        pytest.param([(ONE, 1, 9), (OTHER, 0, 9)], None, id="the first session was not asked for"),
+        pytest.param([], (None, None), id="nothing was asked for"),
+        pytest.param([(ONE, 0, 9)], (DAYS[9], None), id="one instrument was not asked for"),
+        pytest.param([(ONE, 0, 9), (OTHER, 0, 5)], (DAYS[9], DAYS[5]), id="each instrument counts for itself"),
+        pytest.param([(ONE, 0, 2), (ONE, 3, 7)], (DAYS[7], None), id="spans that follow each other add up"),
+        pytest.param([(ONE, 3, 7), (ONE, 0, 9), (ONE, 0, 2)], (DAYS[9], None), id="a span may lie within another"),
+        pytest.param([(ONE, 0, 2), (ONE, 4, 9)], (DAYS[2], None), id="a gap ends it"),
+        pytest.param([(ONE, 1, 9), (OTHER, 0, 9)], (None, DAYS[9]), id="the first session was not asked for"),
     ],
 )
 def test_asked_until_is_the_last_session_before_the_first_gap(
-    asked: list[tuple[str, int, int]], until: date | None
+    asked: list[tuple[str, int, int]], until: tuple[date | None, date | None]
 ) -> None:
-    assert asked_until(spans(*asked), [ONE, OTHER], DAYS) == until
+    reached = asked_until(spans(*asked), [ONE, OTHER], DAYS)
+    assert (reached[ONE], reached[OTHER]) == until
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)).map(sorted), max_size=5))
 def test_up_to_asked_until_every_session_was_asked_for_and_the_next_was_not(asked: list[list[int]]) -> None:
     days = {day for first, last in asked for day in DAYS[first : last + 1]}
-    until = asked_until(spans(*[(ONE, first, last) for first, last in asked]), [ONE], DAYS)
+    until = asked_until(spans(*[(ONE, first, last) for first, last in asked]), [ONE], DAYS)[ONE]
     n_asked = 0 if until is None else DAYS.index(until) + 1
     assert set(DAYS[:n_asked]) <= days
     assert n_asked == len(DAYS) or DAYS[n_asked] not in days

@@ -1,13 +1,19 @@
 """The lake: a write owns its window, wholly and alone."""
 
+import os
+import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise, product
 from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from quality import tables
@@ -31,9 +37,22 @@ for again in range(2):
 
 def digests(days: Sequence[date], *, digest: str = "first", dataset: str = "small") -> pl.DataFrame:
     rows = [
-        {"dataset": dataset, "session": day, "instrument": "ONE.TEST", "digest": digest, "n_bars": 1} for day in days
+        {"dataset": dataset, "session": day, "instrument": "ONE.TEST", "digest": digest, "n_bars": 1, "sequence": 1}
+        for day in days
     ]
     return tables.frame("digests", rows)
+
+
+def bars(days: Sequence[date], *, dataset: str = "small", instrument: str = "ONE.TEST", n: int = 1) -> pl.DataFrame:
+    """`n` bars of each day, a minute apart."""
+    price = {"open": 2.0, "high": 3.0, "low": 1.0, "close": 2.0, "volume": 10.0}
+    one = {"dataset": dataset, "instrument": instrument, **price, "sequence": 1, "filled": False}
+    rows = [
+        {**one, "session": day, "ts": datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(minutes=minute)}
+        for day in days
+        for minute in range(n)
+    ]
+    return tables.frame("bars", rows)
 
 
 def held(lake: Lake, name: str = "digests") -> pl.DataFrame:
@@ -199,14 +218,247 @@ def test_a_lake_may_lie_in_a_folder_of_any_name(tmp_path: Path, folder: str) -> 
 
 
 def test_of_a_partitioned_table_only_the_files_asked_for_are_scanned(lake: Lake) -> None:
-    price = {"open": 2.0, "high": 3.0, "low": 1.0, "close": 2.0, "volume": 10.0}
-    row = {"session": DAYS[0], "ts": datetime(2020, 1, 1, tzinfo=UTC), "sequence": 1, "instrument": "ONE.TEST", **price}
     for name in ("small", "other"):
-        lake.replace("bars", tables.frame("bars", [{"dataset": name, **row}]), dataset=name)
+        lake.replace("bars", bars(DAYS[:1], dataset=name), dataset=name)
     for file in lake.files("bars"):
         if "dataset=other" in file:
             Path(file).unlink()
     assert lake.read("bars", dataset="small").height == 1
+
+
+def test_only_files_that_may_hold_a_wanted_day_are_scanned(lake: Lake) -> None:
+    for day in DAYS:
+        lake.replace("bars", bars([day]), dataset="small", session=day)
+    for file in lake.files("bars"):
+        if pl.read_parquet(file)["session"][0] not in DAYS[4:6]:
+            Path(file).unlink()
+    assert sorted(lake.read("bars", session=Between(DAYS[4], DAYS[6]))["session"]) == DAYS[4:6]
+    assert lake.read("bars", dataset="small", session=[DAYS[4]], sequence=1).height == 1
+    assert lake.read("bars", session=Between(DAYS[4], DAYS[6]), sequence=[2, 3]).is_empty()
+
+
+def test_a_replaced_day_neither_reads_nor_writes_the_files_of_other_days(lake: Lake) -> None:
+    names = [f"I{n:02d}.TEST" for n in range(30)]
+    window = {"dataset": "small", "instrument": names}
+    for day in DAYS[:3]:
+        lake.replace("bars", pl.concat(bars([day], instrument=name) for name in names), **window, session=day)
+    before = set(lake.files("bars"))
+    others = {file for file in before if pl.read_parquet(file)["session"][0] != DAYS[1]}
+    for file in others:
+        Path(file).write_bytes(b"")  # whoever reads it fails
+    again = pl.concat(bars([DAYS[1]], instrument=name, n=2) for name in names)
+    lake.replace("bars", again, **window, session=Between(DAYS[1], DAYS[2]))
+    assert others == before & set(lake.files("bars"))
+    assert lake.read("bars", **window, session=DAYS[1]).height == 60
+
+
+def test_files_are_cut_so_that_each_holds_a_stretch_of_sessions(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resources.lake.FILE_BYTES", 50_000)
+    lake.replace("bars", bars(DAYS, n=1_440), dataset="small")
+    spans = sorted((rows["session"].min(), rows["session"].max()) for rows in map(pl.read_parquet, lake.files("bars")))
+    assert len(spans) > 3
+    assert all(last <= first for (_, last), (first, _) in pairwise(spans))
+
+
+@given(
+    days=st.tuples(st.integers(-1, 10), st.integers(-1, 10)).map(sorted),
+    sequences=st.lists(st.integers(0, 4), max_size=3),
+    instruments=st.lists(st.sampled_from(["A.TEST", "B.TEST", "C.TEST"]), max_size=2),
+)
+@settings(max_examples=50)
+def test_leaving_files_out_changes_no_answer(
+    many_files: tuple[Lake, pl.DataFrame], days: list[int], sequences: list[int], instruments: list[str]
+) -> None:
+    lake, rows = many_files
+    first, end = (DAYS[0] + timedelta(days=n) for n in days)
+    key = tables.table("bars").key
+    wanted = {"session": Between(first, end), "sequence": sequences, "instrument": instruments}
+    for names in (["session"], ["sequence"], ["instrument", "session"], [*wanted]):
+        meant = {
+            "session": (pl.col("session") >= first) & (pl.col("session") < end),
+            "sequence": pl.col("sequence").is_in(sequences),
+            "instrument": pl.col("instrument").is_in(instruments),
+        }
+        expected = rows.filter(*(meant[name] for name in names)).sort(key)
+        assert_frame_equal(lake.read("bars", **{name: wanted[name] for name in names}).sort(key), expected)
+
+
+@pytest.fixture(scope="module")
+def many_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, pl.DataFrame]:
+    lake = Lake(root=str(tmp_path_factory.mktemp("lake")), lock_path="")
+    written = [
+        bars(DAYS[start : start + 2], instrument=name).with_columns(sequence=pl.lit(sequence, pl.Int64))
+        for sequence, (start, name) in enumerate(product((0, 4, 7), ("A.TEST", "B.TEST")), start=1)
+    ]
+    for rows in written:
+        lake.append("bars", rows)
+    return lake, pl.concat(written)
+
+
+SMALL_FILES, COMMITS = 4, 3
+
+
+@pytest.fixture
+def soon_folded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resources.lake.SMALL_FILES", SMALL_FILES)
+
+
+def small_files(lake: Lake, *, n: int = SMALL_FILES, instrument: str = "ONE.TEST") -> None:
+    for day in range(n):
+        lake.append("bars", bars([DAYS[0] + timedelta(days=day)], instrument=instrument))
+
+
+@pytest.mark.usefixtures("soon_folded")
+def test_many_small_files_are_folded_into_one_and_every_row_stays(lake: Lake) -> None:
+    small_files(lake)
+    small_files(lake, n=2, instrument="QUIET.TEST")
+    before = held(lake, "bars")
+    assert lake.compact("bars") == SMALL_FILES - 1
+    assert_frame_equal(held(lake, "bars"), before)
+    files = lake.files("bars")
+    assert sum("ONE.TEST" in file for file in files) == 1
+    assert sum("QUIET.TEST" in file for file in files) == 2, "few files are left as they are"
+
+
+@pytest.mark.usefixtures("soon_folded")
+def test_folding_twice_changes_nothing(lake: Lake) -> None:
+    small_files(lake)
+    lake.compact("bars")
+    before = lake.version("bars")
+    assert lake.compact("bars") == 0
+    assert lake.version("bars") == before
+    assert lake.compact("digests") == 0, "a table that was never written"
+
+
+@pytest.mark.usefixtures("soon_folded")
+def test_a_table_without_partitions_is_folded_as_a_whole(lake: Lake) -> None:
+    days = [DAYS[0] + timedelta(days=n) for n in range(SMALL_FILES)]
+    for day in days:
+        lake.append("digests", digests([day]))
+    assert lake.compact("digests") == SMALL_FILES - 1
+    assert_frame_equal(held(lake), digests(days))
+
+
+@pytest.mark.usefixtures("soon_folded")
+def test_what_left_the_table_long_ago_is_deleted_and_nothing_else(lake: Lake) -> None:
+    small_files(lake)
+    lake.compact("bars")
+    rows, left = held(lake, "bars"), parquet_files(lake)
+    assert lake.vacuum("bars", older_than=timedelta(days=7), in_use=()) == 0
+    assert parquet_files(lake) == left
+    assert lake.vacuum("bars", older_than=timedelta(0), in_use=()) == SMALL_FILES
+    assert parquet_files(lake) == {Path(file) for file in lake.files("bars")}
+    assert_frame_equal(held(lake, "bars"), rows)
+    assert lake.vacuum("bars", older_than=timedelta(0), in_use=()) == 0, "nothing is left to delete"
+
+
+def test_nothing_is_deleted_while_a_warehouse_refers_to_some_of_it(lake: Lake) -> None:
+    lake.replace("bars", bars(DAYS), dataset="small")
+    shown = lake.files("bars")
+    lake.replace("bars", bars(DAYS, n=2), dataset="small")
+    assert lake.vacuum("bars", older_than=timedelta(0), in_use=shown) == 0
+    assert all(Path(file).is_file() for file in shown)
+    assert lake.vacuum("bars", older_than=timedelta(0), in_use=lake.files("bars")) == 1
+
+
+def test_what_a_killed_write_left_behind_is_deleted_once_it_is_old(lake: Lake) -> None:
+    lake.replace("bars", bars(DAYS), dataset="small")
+    (whole,) = lake.files("bars")
+    old, young = (Path(whole).with_name(f"part-{name}.parquet") for name in ("old", "young"))
+    for leftover in (old, young):
+        leftover.write_bytes(Path(whole).read_bytes()[:100])
+    weeks_ago = old.stat().st_mtime - timedelta(days=20).total_seconds()
+    os.utime(old, (weeks_ago, weeks_ago))
+    assert lake.vacuum("bars", older_than=timedelta(days=7), in_use=()) == 1
+    assert not old.exists()
+    assert young.exists(), "somebody may be writing it"
+    assert held(lake, "bars").height == len(DAYS)
+
+
+@pytest.mark.parametrize("name", ["raw_bars", "receipts"])
+def test_what_all_else_is_made_from_is_never_vacuumed(lake: Lake, name: str) -> None:
+    with pytest.raises(LakeError, match=f"'{name}' keeps what it ever held"):
+        lake.vacuum(name, older_than=timedelta(days=7), in_use=())
+
+
+@pytest.mark.usefixtures("soon_folded")
+@pytest.mark.parametrize("folder", ["it's a home", "100% of it", "ü#*{a,b}"])
+def test_maintenance_works_in_a_folder_of_any_name(tmp_path: Path, folder: str) -> None:
+    lake = Lake(root=str(tmp_path / folder), lock_path="")
+    for day in range(SMALL_FILES):
+        for name in ("o'clock 5%", "zür=1"):
+            one = bars([DAYS[0] + timedelta(days=day)], dataset=name, instrument="A/B %20'[x]")
+            lake.append("bars", one)
+    before = held(lake, "bars")
+    assert lake.compact("bars") == 2 * (SMALL_FILES - 1)
+    assert lake.vacuum("bars", older_than=timedelta(0), in_use=()) == 2 * SMALL_FILES
+    assert_frame_equal(held(lake, "bars"), before)
+
+
+def test_a_checkpoint_is_made_once_there_are_commits_to_save(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resources.lake.COMMITS", COMMITS)
+    last = lake.path("digests") / "_delta_log" / "_last_checkpoint"
+    for day in range(COMMITS):
+        lake.append("digests", digests([DAYS[0] + timedelta(days=day)]))
+        lake.checkpoint("digests")
+        assert last.exists() == (lake.version("digests") >= COMMITS)
+    lake.append("digests", digests([DAYS[0] - timedelta(days=1)]))
+    before = last.read_text()
+    lake.checkpoint("digests")
+    assert last.read_text() == before
+    assert held(lake).height == COMMITS + 1
+
+
+def test_what_somebody_else_wrote_is_seen_at_once(lake: Lake) -> None:
+    lake.append("digests", digests(DAYS[:1]))
+    writer = threading.Thread(target=lake.append, args=("digests", digests(DAYS[1:2])))
+    writer.start()
+    writer.join()
+    assert_frame_equal(held(lake), digests(DAYS[:2]))
+
+
+def test_a_lake_that_was_thrown_away_and_made_again_is_another_one(lake: Lake) -> None:
+    for day in DAYS:
+        lake.append("digests", digests([day]))
+    shutil.rmtree(lake.root)
+    assert lake.version("digests") == -1
+    assert lake.read("digests").is_empty()
+    lake.append("digests", digests(DAYS[:1]))
+    assert_frame_equal(held(lake), digests(DAYS[:1]))
+
+
+def test_readers_never_see_half_a_window_while_it_is_written_folded_and_cleared(lake: Lake) -> None:
+    lake.replace("bars", bars(DAYS), dataset="small")
+    seen: set[int] = set()
+    failed: list[Exception] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                rows = lake.read("bars", dataset="small")
+            except Exception as error:  # noqa: BLE001 - whatever it is, the test is to see it
+                failed.append(error)
+                return
+            seen.add(rows.height)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for n in (2, 1, 3):
+        lake.replace("bars", bars(DAYS, n=n), dataset="small")
+        lake.replace("bars", bars(DAYS[:5], n=n), dataset="small", session=DAYS[:5])
+        lake.compact("bars")
+        lake.vacuum("bars", older_than=timedelta(days=7), in_use=())
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert failed == []
+    assert seen <= {n * len(DAYS) for n in (1, 2, 3)}
+
+
+def parquet_files(lake: Lake) -> set[Path]:
+    return set(lake.path("bars").rglob("*.parquet")) - set(lake.path("bars").rglob("_delta_log/*"))
 
 
 class Unaware(Lake):

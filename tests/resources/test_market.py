@@ -9,13 +9,14 @@ from quality import tables
 from quality.datasets import Dataset, Instrument
 from resources.calendars import Calendar
 from resources.lake import Lake
-from resources.market import due_bars, history, raw_bars, sessions_until
+from resources.market import history, listed, raw_bars, sessions_until
 from resources.sources.protocol import ACTIONS
 from tests.bar_frames import random_walk
 from tests.fakes import ONE, OTHER, FakeSource, small_dataset
 
 TS = pl.Datetime("us", "UTC")
 DAYS = [date(2020, 1, 1) + timedelta(days=n) for n in range(6)]
+NO_RECEIPTS = tables.empty("receipts")
 DATASET = small_dataset(ONE, OTHER, features={"atr_14": {"indicator": "atr", "length": 14}})
 
 
@@ -47,9 +48,8 @@ def filled(lake: Lake) -> Lake:
         for n, day in enumerate(DAYS):
             row = {**labels, "instrument": name, "session": day, "ts": at(day, 0)}
             halved = name == ONE and n >= 3
-            bars.append(
-                {**row, **{key: value / 2 if halved and key != "volume" else value for key, value in price.items()}}
-            )
+            scaled = {key: value / 2 if halved and key != "volume" else value for key, value in price.items()}
+            bars.append({**row, **scaled, "filled": False})
             features.append({**row, "atr_14": float(n)})
             verdicts.append({**row, "value": 1.0, "passed": (name, n) != (OTHER, 1)})
     lake.replace("bars", tables.frame("bars", bars), dataset="small")
@@ -136,7 +136,7 @@ def test_bars_are_due_while_an_instrument_is_listed(
     calendar: Calendar, listing: dict[str, date], due: list[date]
 ) -> None:
     instrument: Instrument = DATASET.instruments[0].model_copy(update=listing)
-    rows = due_bars(DATASET, calendar, instrument, first=DAYS[0], last=DAYS[5])
+    rows = listed(calendar.due(DAYS[0], DAYS[5], DATASET.timeframe), instrument)
     assert rows["session"].to_list() == due
 
 
@@ -153,10 +153,10 @@ def test_sessions_go_as_far_as_clock_data_set_and_source(
     calendar: Calendar, dataset: Dataset, instant: datetime, until: date
 ) -> None:
     source = FakeSource({ONE: random_walk("1d", 4, seed=1)})
-    sessions = sessions_until(dataset, calendar, source, at=instant)
+    sessions = sessions_until(dataset, calendar, source, NO_RECEIPTS, at=instant)
     assert sessions == DAYS[: DAYS.index(until) + 1]
 
 
 def test_before_a_data_set_starts_it_has_no_sessions(calendar: Calendar) -> None:
     source = FakeSource({ONE: random_walk("1d", 4, seed=1)})
-    assert sessions_until(small_dataset(start=DAYS[4]), calendar, source, at=at(DAYS[5], 21)) == []
+    assert sessions_until(small_dataset(start=DAYS[4]), calendar, source, NO_RECEIPTS, at=at(DAYS[5], 21)) == []

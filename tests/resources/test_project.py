@@ -171,7 +171,7 @@ def test_the_code_that_runs_is_the_code_that_is_hashed(root: Path) -> None:
         ),
         pytest.param(
             "policies/calendars.yaml", "schema: 1", "XNSY: []\nschema: 1",
-            "XNSY is a list: did you mean 'XNYS'? Expected one of 24/7, XNYS", id="corrections of no calendar",
+            "XNSY is a list: did you mean 'XNYS'? Expected one of 24/7, CMES, FX, XHKG, XNYS", id="corrections of no calendar",
         ),
         pytest.param(
             "policies/promotion.yaml", "evidence_expires_days: 7", "evidence_expires_day: 7",

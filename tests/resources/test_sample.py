@@ -2,7 +2,6 @@
 
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import polars as pl
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
@@ -11,13 +10,13 @@ from polars.testing import assert_frame_equal
 
 from quality import sla
 from quality.bars import judge
+from quality.datasets import Instrument
 from resources.calendars import open_calendar
-from resources.errors import UnknownSampleError, UnknownSourceKindError
+from resources.errors import UnknownSampleError
 from resources.project import load
-from resources.sources.protocol import Source
-from resources.sources.registry import open_source
 from resources.sources.sample_source import SampleSource
-from tests.resources.source_suite import Facts, Named, SourceSuite
+from tests.makers import receipts_of
+from tests.resources.sources.suite import Facts, Opened, SourceSuite, named, received
 from tests.sample_packing import CRYPTO, CRYPTO_FIRST, CRYPTO_LAST, EMBEDDED, EQUITIES, SHARED, five_minute_bars, pack
 
 CHECKOUT = Path(__file__).parents[2]
@@ -26,20 +25,21 @@ EQUITIES_LAST = date(2021, 3, 31)
 needs_shared_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data is not beside this checkout")
 
 
-class Choice(NamedTuple):
-    kind: str
+def _named(*instruments: str) -> tuple[Instrument, ...]:
+    """Each of them once, in this order."""
+    return tuple(named(instrument, instrument) for instrument in dict.fromkeys(instruments))
 
 
 class TestCrypto(SourceSuite):
     @pytest.fixture
-    def source(self) -> Source:
-        return SampleSource("crypto_5m")
+    def opened(self) -> Opened:
+        return lambda: SampleSource("crypto_5m")
 
     @pytest.fixture
     def facts(self) -> Facts:
         return Facts(
-            instrument=Named("XRPUSD.BITFINEX", "tXRPUSD"),
-            instruments=tuple(CRYPTO),
+            instruments=_named("XRPUSD.BITFINEX", *CRYPTO),
+            offered=tuple(CRYPTO),
             first=CRYPTO_FIRST,
             last=CRYPTO_LAST,
             n_rows=50_628,
@@ -50,14 +50,14 @@ class TestCrypto(SourceSuite):
 
 class TestEquities(SourceSuite):
     @pytest.fixture
-    def source(self) -> Source:
-        return SampleSource("us_equities_1d")
+    def opened(self) -> Opened:
+        return lambda: SampleSource("us_equities_1d")
 
     @pytest.fixture
     def facts(self) -> Facts:
         return Facts(
-            instrument=Named("BAC.XNYS", "BAC"),
-            instruments=tuple(EQUITIES),
+            instruments=_named("BAC.XNYS", *EQUITIES),
+            offered=tuple(EQUITIES),
             first=date(1998, 1, 2),
             last=EQUITIES_LAST,
             n_rows=5_661,
@@ -67,8 +67,9 @@ class TestEquities(SourceSuite):
 
 
 def _bars(dataset: str, instrument: str) -> pl.DataFrame:
-    source = SampleSource(dataset)
-    return source.fetch(Named(instrument, ""), first=date(1990, 1, 1), last=date(2030, 1, 1)).rows
+    (of,) = _named(instrument)
+    (delivery,) = received(SampleSource(dataset), of, first=date(1990, 1, 1), last=date(2030, 1, 1))
+    return delivery.rows
 
 
 def _completeness(bars: pl.DataFrame, due: pl.DataFrame) -> pl.DataFrame:
@@ -118,7 +119,8 @@ def test_the_session_left_out_would_rightly_block_the_data_set() -> None:
             received_at=datetime(2018, 1, 1, 1, tzinfo=UTC),
             first_session=left_out,
         )
-        judged = judge(raw, due, timeframe="5m")
+        closes = open_calendar("24/7").closes(left_out, left_out)
+        judged = judge(raw, receipts_of(raw), due, closes, first=left_out, last=left_out, timeframe="5m")
         assert judged.accepted.height == 283
         counted.append(sla.count_sessions([left_out], due, judged).with_columns(instrument=pl.lit(instrument)))
     policy = project.sla[dataset.sla]
@@ -167,12 +169,12 @@ def test_prices_are_raw() -> None:
     ],
 )
 def test_splits_are_the_companies_own(instrument: str, ex_date: date, value: float) -> None:
-    splits = SampleSource("us_equities_1d").corporate_actions([instrument]).filter(pl.col("kind") == "split")
+    splits = SampleSource("us_equities_1d").corporate_actions(_named(instrument)).filter(pl.col("kind") == "split")
     assert splits.filter(pl.col("ex_date") == ex_date)["value"].to_list() == [value]
 
 
 def test_there_are_no_splits_besides() -> None:
-    actions = SampleSource("us_equities_1d").corporate_actions(EQUITIES)
+    actions = SampleSource("us_equities_1d").corporate_actions(_named(*EQUITIES))
     assert actions.filter(pl.col("kind") == "split").height == 6
 
 
@@ -189,25 +191,25 @@ def test_there_are_no_splits_besides() -> None:
     ],
 )
 def test_dividends_are_what_was_announced(instrument: str, ex_date: date, value: float) -> None:
-    actions = SampleSource("us_equities_1d").corporate_actions([instrument])
+    actions = SampleSource("us_equities_1d").corporate_actions(_named(instrument))
     assert actions.filter(pl.col("ex_date") == ex_date)["value"].to_list() == [value]
 
 
 def test_the_trust_pays_four_times_a_year() -> None:
     # In 2004 the source has a fifth, on 2004-11-15, the day Microsoft's special dividend came off its price.
-    ex_dates = SampleSource("us_equities_1d").corporate_actions(["SPY.ARCX"])["ex_date"].dt.year()
+    ex_dates = SampleSource("us_equities_1d").corporate_actions(_named("SPY.ARCX"))["ex_date"].dt.year()
     per_year = dict(ex_dates.value_counts().iter_rows())
     assert per_year == {year: 5 if year == 2004 else 4 for year in range(1998, 2021)} | {2021: 1}
 
 
 def test_no_action_comes_before_its_instruments_first_bar() -> None:
-    actions = SampleSource("us_equities_1d").corporate_actions(EQUITIES)
+    actions = SampleSource("us_equities_1d").corporate_actions(_named(*EQUITIES))
     listed = pl.DataFrame({"instrument": list(EQUITIES), "listed": [listing.listed for listing in EQUITIES.values()]})
     assert actions.join(listed, on="instrument").filter(pl.col("ex_date") <= pl.col("listed")).is_empty()
 
 
 def test_every_ex_date_is_a_session() -> None:
-    ex_dates = SampleSource("us_equities_1d").corporate_actions(EQUITIES)["ex_date"]
+    ex_dates = SampleSource("us_equities_1d").corporate_actions(_named(*EQUITIES))["ex_date"]
     assert set(ex_dates) <= set(open_calendar("XNYS").sessions(date(1998, 1, 2), EQUITIES_LAST))
 
 
@@ -237,13 +239,3 @@ def _release(file: Path) -> str:
 def test_a_data_set_that_is_not_embedded_is_refused_with_those_that_are() -> None:
     with pytest.raises(UnknownSampleError, match=r"'crypto_1m'.*crypto_5m or us_equities_1d"):
         SampleSource("crypto_1m")
-
-
-def test_a_data_sets_kind_of_source_opens_it() -> None:
-    source = open_source(Choice("sample"), dataset="crypto_5m")
-    assert source.last_session() == CRYPTO_LAST
-
-
-def test_a_kind_of_source_that_does_not_exist_is_refused_with_those_that_do() -> None:
-    with pytest.raises(UnknownSourceKindError, match=r"'carrier_pigeon'.*sample"):
-        open_source(Choice("carrier_pigeon"), dataset="crypto_5m")

@@ -1,0 +1,77 @@
+"""Run benchmarks and write what they measured to `results.json`.
+
+    make bench                      all of them
+    make bench ONLY=check_2m,night_100
+
+Each runs in a process of its own, so that the peak of its memory is its own. A benchmark is a
+function that returns a `Measured`: its seconds, and those of a floor or a peer timed beside it in
+the same process where there is one. Ratios travel between machines, seconds do not.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+RESULTS = Path(__file__).parent / "results.json"
+BENCHMARKS = {
+    "pipeline_42m": "benchmarks.market_data:pipeline_42m",
+    "night_100": "benchmarks.market_data:night_100",
+    "read_instrument": "benchmarks.market_data:read_instrument",
+    "reingest_day_100": "benchmarks.market_data:reingest_day_100",
+    "check_2m": "benchmarks.check_2m:check_2m",
+}
+
+
+class Measured(NamedTuple):
+    seconds: float
+    floor_seconds: float | None = None
+    note: str = ""
+    peak_mib: float | None = None  # where the work ran in another process than the benchmark
+
+
+def main(only: Sequence[str]) -> None:
+    unknown = [name for name in only if name not in BENCHMARKS]
+    if unknown:
+        sys.exit(f"no benchmark is called {unknown[0]!r}; there are {', '.join(BENCHMARKS)}")
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    results = {row["name"]: row for row in known if row["name"] in BENCHMARKS}
+    for name in only or BENCHMARKS:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.run", "--one", name], stdout=subprocess.PIPE, check=True
+        )
+        results[name] = json.loads(done.stdout.splitlines()[-1])
+        sys.stdout.write(_told(results[name]))
+        RESULTS.write_text(json.dumps([results[one] for one in BENCHMARKS if one in results], indent=2) + "\n")
+
+
+def one(name: str) -> dict[str, object]:
+    module, _, function = BENCHMARKS[name].partition(":")
+    measure: Callable[[], Measured] = getattr(import_module(module), function)
+    measured = measure()
+    floor = measured.floor_seconds
+    peak = measured.peak_mib or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {
+        "name": name,
+        "seconds": round(measured.seconds, 4),
+        "floor_seconds": None if floor is None else round(floor, 4),
+        "ratio": None if floor is None else round(measured.seconds / floor, 2),
+        "peak_mib": round(peak),
+        "note": measured.note,
+    }
+
+
+def _told(row: dict[str, object]) -> str:
+    beside = f", {row['ratio']} x its floor" if row["ratio"] is not None else ""
+    return f"{row['name']}: {row['seconds']} s{beside}, {row['peak_mib']} MiB; {row['note']}\n"
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        sys.stdout.write(json.dumps(one(sys.argv[2])) + "\n")
+    else:
+        main([name for argument in sys.argv[1:] for name in argument.split(",") if name])

@@ -1,0 +1,185 @@
+"""`gauntlet import FILE`: one bar file by hand, into a data set of any kind."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from pipelines.workplace import Workplace
+    from quality.datasets import Dataset, Instrument
+    from quality.suspicions import Suspicion
+    from resources.bar_files import BarFile, Series
+    from resources.sources.protocol import Delivery
+
+Label = Literal["open", "close"]
+_STAMP = "%Y-%m-%dT%H:%M:%SZ"
+_PRICES = ["open", "high", "low", "close"]
+
+
+def import_file(
+    file: Annotated[Path, typer.Argument(help="The file; what it is, is read from what is in it.")],
+    dataset: Annotated[str, typer.Option(help="The data set it is for.")],
+    instrument: Annotated[str, typer.Option(help="Whose bars they are: an id of the data set.")],
+    format_name: Annotated[str | None, typer.Option("--format", help="The layout, where it cannot be told.")] = None,
+    *,
+    timezone: Annotated[str | None, typer.Option(help="Of its times, where it does not say: America/New_York.")] = None,
+    label: Annotated[Label | None, typer.Option(help="What a time is of its bar, where it does not say.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of sentences.")] = False,
+) -> None:
+    """Keep the bars of a file as a receipt; the night judges them like any other. The file stays where it is."""
+    from pipelines.workplace import open_workplace
+    from resources import lock, statements
+    from resources.clock import now
+    from resources.inbox import printable
+    from resources.intake import keep
+    from resources.market import calendar_of
+    from resources.sources.files_source import delivery, read_for, statement
+
+    workplace = open_workplace()
+    into = _dataset(workplace, dataset)
+    whose = _instrument(into, instrument)
+    project = workplace.settings.project
+    read = read_for(into, file, format_name=format_name, timezone=timezone, label=label, project=project)
+    series = _series(read, file, whose)
+    given = delivery(into, calendar_of(workplace.project, into), whose.id, series, origin=printable(file.name))
+    with lock.held(workplace.settings.lock, purpose="gauntlet import", wait=False):
+        at = now()
+        got = keep(workplace.lake, into, [given], at=at, source="files")
+        if stated := statement(read, given, series, source="files"):
+            statements.keep(workplace.lake, into.name, [stated], at=at)
+    result = _result(workplace, into, whose, read, series, given=given, is_new=not got.receipts.is_empty())
+    typer.echo(json.dumps(result, indent=2) if as_json else _told(result))
+
+
+def _dataset(workplace: "Workplace", name: str) -> "Dataset":
+    from quality.documents import nearest
+    from resources.errors import UnknownDatasetError
+
+    known = workplace.project.datasets
+    if name not in known:
+        raise UnknownDatasetError(name, known, nearest(name, known))
+    return known[name]
+
+
+def _instrument(dataset: "Dataset", name: str) -> "Instrument":
+    from resources.errors import UnknownInstrumentError
+
+    for instrument in dataset.instruments:
+        if instrument.id == name.upper():
+            return instrument
+    raise UnknownInstrumentError(name, f"the data set {dataset.name}", [one.id for one in dataset.instruments])
+
+
+def _series(read: "BarFile", file: Path, instrument: "Instrument") -> "Series":
+    from resources.errors import NoSuchSeriesError
+    from resources.sources.files_source import answering
+
+    if len(read.series) == 1:
+        return read.series[0]
+    for series in read.series:
+        if answering(series.name or "", [instrument], whole=True):
+            return series
+    raise NoSuchSeriesError(file.name, instrument.id, [series.name or "" for series in read.series])
+
+
+def _result(
+    workplace: "Workplace",
+    dataset: "Dataset",
+    instrument: "Instrument",
+    read: "BarFile",
+    series: "Series",
+    *,
+    given: "Delivery",
+    is_new: bool,
+) -> dict[str, Any]:
+    from resources.market import calendar_of, listed
+
+    first, last = max(given.first, dataset.start), min(given.last, dataset.end or given.last)
+    due = listed(calendar_of(workplace.project, dataset).due(first, max(first, last), dataset.timeframe), instrument)
+    due = due.filter(due["session"] <= last)
+    stamps = given.rows["ts"].drop_nulls()
+    span = stamps.sort().gather([0, -1]).dt.strftime(_STAMP)
+    not_due = stamps.to_frame().join(due, on="ts", how="anti").height
+    return {
+        "file": given.origin,
+        "format": read.format,
+        "timeframe": read.timeframe,
+        "dataset": dataset.name,
+        "instrument": instrument.id,
+        "rows": given.rows.height,
+        "first": span[0],
+        "last": span[1],
+        "sessions": due["session"].n_unique(),
+        "due": due.height,
+        "present": due.join(given.rows, on="ts", how="semi").height,
+        "new": is_new,
+        "suspicious": [
+            *_suspicious(dataset, instrument, read, given, not_due=not_due),
+            *(found.sentence for found in _within(read, series, given, due)),
+        ],
+        "next": f"gauntlet nightly --dataset {dataset.name}",
+    }
+
+
+def _suspicious(
+    dataset: "Dataset", instrument: "Instrument", read: "BarFile", given: "Delivery", *, not_due: int
+) -> Iterator[str]:
+    """What a person should look at: nothing of it stops an import, and the night judges every row."""
+    from resources.sources.files_source import answering
+
+    named = read.series[0].name
+    if len(read.series) == 1 and named and not answering(named, [instrument], whole=True):
+        yield f"the file calls its bars {named}, not {instrument.id}"
+    by_name = answering(given.origin, dataset.instruments, whole=False)
+    if by_name and instrument.id not in by_name:
+        yield f"the file's name says {' or '.join(by_name)}, not {instrument.id}"
+    if given.first < dataset.start or given.last > (dataset.end or given.last):
+        span = f"{dataset.start} to {dataset.end}" if dataset.end else f"{dataset.start} on"
+        yield f"it reaches from {given.first} to {given.last}, and the data set holds {span}: the rest is kept and not used"
+    without_ts, without_price = given.rows["ts"].null_count(), len(given.rows) - len(given.rows.drop_nulls(_PRICES))
+    if without_ts:
+        yield f"{without_ts} rows have no readable time"
+    if without_price:
+        yield f"{without_price} rows lack a price"
+    if not_due:
+        yield f"{not_due} rows are of times at which the calendar {dataset.calendar} has no bar of {instrument.id}"
+    stamps = given.rows["ts"].drop_nulls()
+    if stamps.len() > stamps.n_unique():
+        yield f"{stamps.len() - stamps.n_unique()} rows have the time of another"
+
+
+def _within(read: "BarFile", series: "Series", given: "Delivery", due: "pl.DataFrame") -> "list[Suspicion]":
+    """What `gauntlet check` would find suspicious in the series itself."""
+    from quality.suspicions import Series, within
+
+    return within(
+        Series(
+            file=given.origin,
+            name=given.origin,
+            timeframe=read.timeframe,
+            rows=series.rows,
+            due=due if due.height else None,
+            actions=series.actions,
+            adjusted_close=series.adjusted_close,
+        )
+    )
+
+
+def _told(result: dict[str, Any]) -> str:
+    kept = "kept as a new receipt" if result["new"] else "held already: nothing was added"
+    bars = (
+        f"{result['rows']} rows of {result['instrument']}, {result['timeframe']} bars in the layout {result['format']}"
+    )
+    due = f"{result['present']} of {result['due']} bars due in {result['sessions']} sessions of {result['dataset']}"
+    lines = [
+        f"{result['file']}: {bars}, {result['first']} to {result['last']}; {kept}",
+        f"{due} are among them",
+        *(f"suspicious: {found}" for found in result["suspicious"]),
+        f"next: {result['next']} judges them",
+    ]
+    return "\n".join(lines)
