@@ -132,7 +132,7 @@ def corrections(project: Project, dataset: Dataset) -> list[dict[str, object]]:
 
 def features(project: Project, dataset: Dataset, of: Held, sessions: Iterable[date]) -> Inputs:
     """Of every partition that `sessions` fall into; each depends on all bars and corporate actions up to its last."""
-    policy = project.sla[dataset.sla].resample.model_dump(mode="json")
+    policy = _making(project, dataset)
     wanted = dataset.model_dump(mode="json", include={"resample", "features", "timeframe", "start", "calendar"})
     chain = document_hash([wanted, policy, numbers_hash()])
     inputs = {}
@@ -141,6 +141,11 @@ def features(project: Project, dataset: Dataset, of: Held, sessions: Iterable[da
     for key in _by_partition(dataset, sessions):
         chain = inputs[key] = _text_hash(f"{chain}\n{bars.get(key, '')}\n{paid.get(key, '')}")
     return inputs
+
+
+def _making(project: Project, dataset: Dataset) -> dict[str, object]:
+    """What of the policy decides which bars there are beyond those that digests cover: folded ones and filled ones."""
+    return project.sla[dataset.sla].model_dump(mode="json", include={"resample", "no_trade_bars"})
 
 
 def _texts(rows: pl.DataFrame, day: str, label: str) -> dict[str, str]:
@@ -199,7 +204,7 @@ def research(
             definition.code_hash,
             definition.configuration_hash,
             project.costs[configuration.costs].model_dump(mode="json"),
-            project.sla[dataset.sla].resample.model_dump(mode="json"),
+            _making(project, dataset),
             dataset.model_dump(mode="json", include=shape),
             corrections(project, dataset),
             [instrument.model_dump(mode="json") for instrument in traded],

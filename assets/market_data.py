@@ -9,8 +9,8 @@ comes after when the newest session failed for too many instruments. What `bars`
 itself, and the receipts of `raw_bars`, are by-products: assets to look at, reported in the run
 that wrote them.
 
-All work goes instrument by instrument, in batches that fit into memory; a batch is one
-transaction of each table.
+All work goes instrument by instrument, in batches that fit into memory; a batch of bars is one
+transaction, written while the next one is computed. What is small waits for all of them.
 """
 
 from collections import Counter
@@ -32,7 +32,8 @@ from engine.indicators import indicator
 from quality import bars as contract
 from quality import sla
 from quality.datasets import Dataset, Instrument
-from quality.policies import ServiceLevel
+from quality.policies import Limit, ServiceLevel
+from resources.behind import Behind
 from resources.calendars import Calendar
 from resources.clock import now
 from resources.intake import asked_until, receive
@@ -51,6 +52,8 @@ from resources.project import Project
 from resources.sources.registry import Sources
 
 BATCH_BARS = 1_000_000
+SHOWN_JUMPS = 20
+LOOKED_BACK_DAYS = 31  # for the bar before a session
 KINDS = {"polars", "deltalake"}
 DELIVERED = "delivered"
 BESIDE_BARS = {
@@ -154,6 +157,7 @@ def _judged(project: Project, dataset: Dataset) -> dg.AssetsDefinition:
         key=[dataset.name, "bars"],
         deps=[[dataset.name, "raw_bars"], [dataset.name, "corporate_actions"]],
         description="Accepted bars: of all receipts, the newest row that kept every rule.",
+        freshness_policy=freshness(project, dataset),
         **_partitioned(dataset),
     )
     def bars(context: dg.AssetExecutionContext, lake: Lake, sources: Sources) -> dg.MaterializeResult:
@@ -161,6 +165,16 @@ def _judged(project: Project, dataset: Dataset) -> dg.AssetsDefinition:
         return judge_sessions(context, project, dataset, lake, days)
 
     return bars
+
+
+def freshness(project: Project, dataset: Dataset) -> dg.FreshnessPolicy | None:
+    """How old its bars may become; a source that has ended, and files that somebody drops, are never late."""
+    allowed = project.sla[dataset.sla].freshness
+    if allowed is None or dataset.end is not None or dataset.takes_files:
+        return None
+    return dg.FreshnessPolicy.time_window(
+        fail_window=timedelta(hours=allowed.fail_after_hours), warn_window=timedelta(hours=allowed.warn_after_hours)
+    )
 
 
 def _sla_checks(project: Project, dataset: Dataset) -> dg.AssetChecksDefinition:
@@ -179,7 +193,13 @@ def _sla_checks(project: Project, dataset: Dataset) -> dg.AssetChecksDefinition:
         record = record.filter(pl.col("session") <= newest)
         stopped = sla.block(record, block_share=policy.block_share)
         for rule in policy.limits:
-            yield verdict(dataset, rule, record, stopped)
+            found = verdict(dataset, rule, record, stopped)
+            if rule == "jump":
+                named = named_jumps(lake, dataset, record, limit=policy.limits[rule])
+                found = found.with_metadata(
+                    {**found.metadata, "jumps": dg.MetadataValue.table(named)} if named else found.metadata
+                )
+            yield found
 
     return sla_checks
 
@@ -253,33 +273,39 @@ def judge_sessions(
     current = inputs.bars(project, dataset, receipts, actions, calendar.sessions(*days))
     wider = with_next(lake, dataset, calendar, days)
     due, closes = calendar.due(*wider, dataset.timeframe), calendar.closes(*wider)
-    written = dict.fromkeys(("bars", *BESIDE_BARS), 0)
-    for batch in batches(dataset, due.height):
-        ids = [instrument.id for instrument in batch]
-        said, paid = by_instrument(receipts, ids), by_instrument(actions, ids)
-        raw = raw_rows(lake, dataset, closes, ids, receipts, first=wider.first, last=wider.last)
-        before = newest_before(lake, dataset, ids, wider.first)
-        judged = [
-            judge_instrument(
-                project.sla[dataset.sla],
-                dataset,
-                instrument,
-                wider,
-                raw=raw[instrument.id],
-                receipts=said[instrument.id],
-                due=listed(due, instrument),
-                closes=closes,
-                before=before[instrument.id],
-                actions=paid[instrument.id],
-                sessions=calendar.sessions(*wider),
-            )
-            for instrument in batch
-        ]
-        window: dict[str, Condition] = {"dataset": name, "instrument": ids, "session": Between(wider.first, wider.end)}
-        for table in written:
-            rows = pl.concat(one[table] for one in judged)
-            lake.replace(table, rows.with_columns(dataset=pl.lit(name)), **window)
+    written: Counter[str] = Counter()
+    beside: dict[str, list[pl.DataFrame]] = {table: [] for table in BESIDE_BARS}
+    with Behind(lake) as behind:
+        for batch in batches(dataset, due.height):
+            ids = [instrument.id for instrument in batch]
+            said, paid = by_instrument(receipts, ids), by_instrument(actions, ids)
+            raw = raw_rows(lake, dataset, closes, ids, receipts, first=wider.first, last=wider.last)
+            before = newest_before(lake, dataset, ids, wider.first)
+            judged = [
+                judge_instrument(
+                    project.sla[dataset.sla],
+                    dataset,
+                    instrument,
+                    wider,
+                    raw=raw[instrument.id],
+                    receipts=said[instrument.id],
+                    due=listed(due, instrument),
+                    closes=closes,
+                    before=before[instrument.id],
+                    actions=paid[instrument.id],
+                    sessions=calendar.sessions(*wider),
+                )
+                for instrument in batch
+            ]
+            bars = pl.concat(one["bars"] for one in judged).with_columns(dataset=pl.lit(name))
+            written["bars"] += bars.height
+            behind.replace("bars", bars, dataset=name, instrument=ids, session=wider.between)
+            for table, parts in beside.items():
+                parts += [one[table] for one in judged]
+        for table, parts in beside.items():
+            rows = pl.concat(parts).with_columns(dataset=pl.lit(name))
             written[table] += rows.height
+            behind.replace(table, rows, dataset=name, session=wider.between)
     for table in BESIDE_BARS:
         report(context, dataset, table, {"rows": written[table]})
     inputs.record(lake, f"bars:{name}", current, run_id=context.run.run_id)
@@ -331,10 +357,18 @@ def judge_instrument(
         last=days.last,
         timeframe=dataset.timeframe,
         on_conflict=dataset.on_conflict,
+        max_range_ratio=policy.max_range_ratio,
     )
     filled = contract.filled_bars(judged.accepted, due, before) if policy.no_trade_bars == "filled" else None
     counted = sla.count_sessions(
-        sessions, due, judged, before=before, actions=actions, volume=dataset.volume, filled=filled
+        sessions,
+        due,
+        judged,
+        before=before,
+        actions=actions,
+        filled=filled,
+        volume=dataset.volume,
+        outside_hours=policy.outside_hours,
     )
     own = pl.lit(instrument.id).alias("instrument")
     newest = judged.accepted.group_by("session").agg(pl.col("sequence").max())
@@ -358,22 +392,23 @@ def resample_sessions(project: Project, dataset: Dataset, lake: Lake, days: Span
     min_share = project.sla[dataset.sla].resample.min_share
     due = calendar.due(*days, dataset.timeframe)
     n_rows: Counter[str] = Counter()
-    for batch in batches(dataset, due.height):
-        ids = [instrument.id for instrument in batch]
-        window: dict[str, Condition] = {"dataset": name, "instrument": ids, "session": Between(days.first, days.end)}
-        bars = by_instrument(lake.read("bars", **window).sort("ts"), ids)
-        folded = pl.concat(
-            resample(bars[instrument.id], listed(due, instrument), timeframe=timeframe, min_share=min_share).select(
-                pl.lit(name).alias("dataset"),
-                pl.lit(instrument.id).alias("instrument"),
-                pl.lit(timeframe).alias("timeframe"),
-                pl.all(),
+    with Behind(lake) as behind:
+        for batch in batches(dataset, due.height):
+            ids = [instrument.id for instrument in batch]
+            window: dict[str, Condition] = {"dataset": name, "instrument": ids, "session": days.between}
+            bars = by_instrument(lake.read("bars", **window), ids)
+            folded = pl.concat(
+                resample(bars[instrument.id].sort("ts"), listed(due, instrument), timeframe=timeframe, min_share=min_share).select(
+                    pl.lit(name).alias("dataset"),
+                    pl.lit(instrument.id).alias("instrument"),
+                    pl.lit(timeframe).alias("timeframe"),
+                    pl.all(),
+                )
+                for instrument in batch
+                for timeframe in sorted(dataset.resample)
             )
-            for instrument in batch
-            for timeframe in dataset.resample
-        )
-        lake.replace("resampled_bars", folded, **window)
-        n_rows.update(dict(folded.group_by("timeframe").len().rows()))
+            behind.replace("resampled_bars", folded, **window)
+            n_rows.update(dict(folded.group_by("timeframe").len().rows()))
     return {timeframe: n_rows[timeframe] for timeframe in dataset.resample}
 
 
@@ -387,14 +422,15 @@ def compute_features(
     current = inputs.features(project, dataset, of, calendar.sessions(dataset.start, last))
     due = calendar.due(dataset.start, last, dataset.timeframe)
     n_rows = 0
-    for batch in batches(dataset, due.height):
-        ids = [instrument.id for instrument in batch]
-        rows = pl.concat(
-            feature_rows(lake, dataset, calendar, instrument, of.actions, first=first, last=last)
-            for instrument in batch
-        )
-        lake.replace("features", rows, dataset=name, instrument=ids, session=Between(first, date.max))
-        n_rows += rows.height
+    with Behind(lake) as behind:
+        for batch in batches(dataset, due.height):
+            ids = [instrument.id for instrument in batch]
+            rows = pl.concat(
+                feature_rows(lake, dataset, calendar, instrument, of.actions, first=first, last=last)
+                for instrument in batch
+            )
+            behind.replace("features", rows, dataset=name, instrument=ids, session=Between(first, date.max))
+            n_rows += rows.height
     rewritten = {key: value for key, value in current.items() if key >= partition_of(dataset, first)}
     read = inputs.read_until(of.receipts, last)
     inputs.record(lake, f"features:{name}", rewritten, run_id=context.run.run_id, read=read)
@@ -462,6 +498,29 @@ def verdict(dataset: Dataset, rule: str, record: pl.DataFrame, stopped: sla.Bloc
             ),
         },
     )
+
+
+def named_jumps(lake: Lake, dataset: Dataset, record: pl.DataFrame, *, limit: Limit) -> list[dg.TableRecord]:
+    """The newest jumps beyond the limit, each with the split it looks like, where nobody has adjusted for one."""
+    broken = record.filter(pl.col("rule") == "jump", ~pl.col("passed")).sort("session").tail(SHOWN_JUMPS)
+    rows = []
+    for session, instrument in broken.select("session", "instrument").rows():
+        near = Between(session - timedelta(days=LOOKED_BACK_DAYS), session + timedelta(days=1))
+        bars = lake.read("bars", dataset=dataset.name, instrument=instrument, session=near).sort("ts")
+        actions = lake.read("corporate_actions", dataset=dataset.name, instrument=instrument)
+        found = sla.jumps(bars, actions, limit=limit.at_most or 0.0).filter(pl.col("session") == session)
+        rows += [
+            dg.TableRecord(
+                {
+                    "instrument": instrument,
+                    "ts": str(row["ts"]),
+                    "log_return": row["log_return"],
+                    "looks_like": row["looks_like"] or "",
+                }
+            )
+            for row in found.iter_rows(named=True)
+        ]
+    return rows
 
 
 def report(context: dg.AssetExecutionContext, dataset: Dataset, table: str, metadata: dict[str, int | str]) -> None:

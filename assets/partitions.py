@@ -13,6 +13,7 @@ import dagster as dg
 
 from engine.bars import timeframe_us
 from quality.datasets import Dataset
+from resources.lake import Between
 
 AS_OF_TAG = "gauntlet/as_of"
 STRATEGIES = dg.DynamicPartitionsDefinition(name="strategies")
@@ -29,8 +30,9 @@ class Span(NamedTuple):
     last: date
 
     @property
-    def end(self) -> date:
-        return self.last + timedelta(days=1)
+    def between(self) -> Between:
+        """As a condition on sessions."""
+        return Between(self.first, self.last + timedelta(days=1))
 
 
 def market_partitions(dataset: Dataset) -> dg.TimeWindowPartitionsDefinition:

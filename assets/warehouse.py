@@ -8,7 +8,10 @@ from resources.warehouse import Warehouse
 
 
 @dg.asset(
-    group_name="maintenance", kinds={"duckdb"}, description="SQL over the lake, in one file that is swapped in whole."
+    deps=["compaction"],
+    group_name="maintenance",
+    kinds={"duckdb"},
+    description="SQL over the lake, in one file that is swapped in whole.",
 )
 def warehouse(context: dg.AssetExecutionContext, lake: Lake, sql: Warehouse) -> dg.MaterializeResult:
     current = inputs.warehouse(lake)

@@ -123,11 +123,11 @@ def night_100() -> Measured:
     _write_project(last=LAST + timedelta(days=1))
     workplace = _open()
     started = time.perf_counter()
-    as_of = night.as_of_now(workplace.project, workplace.lake, workplace.sources, at=now())
-    due = night.due(workplace.project, workplace.lake, workplace.ledger.store(), as_of)
+    as_of = night.as_of_now(workplace, at=now())
+    due = night.due(workplace, as_of)
     (ask,) = (work for work in due if work.job == jobs.market_job(NAME))
     result = _execute(workplace, ask)
-    left = night.due(workplace.project, workplace.lake, workplace.ledger.store(), as_of)
+    left = night.due(workplace, as_of)
     seconds = time.perf_counter() - started
     assert not any(work.job == ask.job for work in left), left
     counts = _rows(result)
@@ -176,8 +176,8 @@ def _prepared() -> None:
 def _filled() -> Measured:
     _write_project(last=LAST)
     workplace = _open()
-    as_of = night.as_of_now(workplace.project, workplace.lake, workplace.sources, at=now())
-    due = night.due(workplace.project, workplace.lake, workplace.ledger.store(), as_of)
+    as_of = night.as_of_now(workplace, at=now())
+    due = night.due(workplace, as_of)
     (ask,) = (work for work in due if work.job == jobs.market_job(NAME))
     for seed in range(WALKS):
         _walk(seed)

@@ -12,13 +12,28 @@ session's open; none reaches past its session's close.
 
 import re
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from engine.errors import UnknownTimeframeError
 
+Ints = NDArray[np.int64]
 PRICES = ("open", "high", "low", "close")
 COLUMNS = (*PRICES, "volume")
 HOUR_US = 3_600_000_000
+_UTC_US = pl.Datetime("us", "UTC")
+_FOLDED = pl.Schema(
+    {
+        "session": pl.Date(),
+        "ts": _UTC_US,
+        "known_at": _UTC_US,
+        **dict.fromkeys(COLUMNS, pl.Float64()),
+        "n_base": pl.Int32(),
+        "n_due": pl.Int32(),
+        "complete": pl.Boolean(),
+    }
+)
 _UNITS_US = {"s": 1_000_000, "m": 60_000_000, "h": HOUR_US, "d": 24 * HOUR_US, "w": 7 * 24 * HOUR_US}
 
 
@@ -50,31 +65,70 @@ def resample(bars: pl.DataFrame, due: pl.DataFrame, *, timeframe: str, min_share
         `session ts known_at open high low close volume n_base n_due complete`, sorted by ts. `known_at` is the close of
         the last base bar that was due in it, so it is known no earlier than that bar, present or not.
     """
-    length = timeframe_us(timeframe)
-    opens = pl.col("ts").min().over("session") if length > HOUR_US else pl.lit(0).cast(pl.Datetime("us", "UTC"))
-    grid = due.with_columns(
-        bucket=opens + ((pl.col("ts") - opens).dt.total_microseconds() // length * length) * pl.duration(microseconds=1)
-    )
-    folded = (
-        grid.join(bars.select("ts", *COLUMNS), on="ts", how="left", maintain_order="left")
-        .group_by("session", "bucket", maintain_order=True)
-        .agg(
-            pl.col("known_at").last(),
-            pl.col("open").drop_nulls().first(),
-            pl.col("high").max(),
-            pl.col("low").min(),
-            pl.col("close").drop_nulls().last(),
-            pl.when(pl.col("volume").is_not_null().any()).then(pl.col("volume").sum()).alias("volume"),
-            pl.col("close").count().cast(pl.Int32).alias("n_base"),
-            pl.len().cast(pl.Int32).alias("n_due"),
-        )
-    )
-    return (
-        folded.filter(pl.col("n_base") > 0, pl.col("n_base") >= min_share * pl.col("n_due"))
-        .with_columns(complete=pl.col("n_base") == pl.col("n_due"))
-        .rename({"bucket": "ts"})
-        .select("session", "ts", "known_at", *COLUMNS, "n_base", "n_due", "complete")
-    )
+    if bars.is_empty() or due.is_empty():
+        return pl.DataFrame(schema=_FOLDED)
+    ts, at = _microseconds(due["ts"]), _microseconds(bars["ts"])
+    buckets = _buckets(ts, due["session"].to_physical().to_numpy(), timeframe_us(timeframe))
+    begins = _run_begins(buckets, due["session"].to_physical().to_numpy())
+    starts = np.flatnonzero(begins)
+    ends = np.append(starts[1:], ts.size)
+    place = np.minimum(np.searchsorted(ts, at), ts.size - 1)
+    wanted = ts[place] == at
+    values = {column: bars[column].to_numpy()[wanted] for column in PRICES}
+    of_bucket = (np.cumsum(begins) - 1)[place[wanted]]
+    if of_bucket.size == 0:
+        return pl.DataFrame(schema=_FOLDED)
+    first = np.flatnonzero(_run_begins(of_bucket))
+    last = np.append(first[1:], of_bucket.size) - 1
+    held, n_base = of_bucket[first], last + 1 - first
+    n_due = (ends - starts)[held]
+    kept = n_base >= min_share * n_due
+    return pl.DataFrame(
+        {
+            "session": due["session"].gather(starts[held]),
+            "ts": pl.Series(buckets[starts[held]]).cast(_UTC_US),
+            "known_at": due["known_at"].gather(ends[held] - 1),
+            "open": values["open"][first],
+            "high": np.maximum.reduceat(values["high"], first),
+            "low": np.minimum.reduceat(values["low"], first),
+            "close": values["close"][last],
+            "volume": _sums(bars["volume"].filter(pl.Series(wanted)), first),
+            "n_base": n_base,
+            "n_due": n_due,
+            "complete": n_base == n_due,
+        },
+        schema=_FOLDED,
+        strict=False,
+    ).filter(pl.Series(kept))
+
+
+def _buckets(ts: Ints, sessions: Ints, length: int) -> Ints:
+    """The start of the longer bar that each due one falls into."""
+    if length <= HOUR_US:
+        return ts // length * length
+    runs = np.flatnonzero(_run_begins(sessions))
+    opens = np.repeat(ts[runs], np.diff(np.append(runs, ts.size)))
+    return opens + (ts - opens) // length * length
+
+
+def _run_begins(*labels: Ints) -> NDArray[np.bool_]:
+    """Whether a run of equal labels begins here."""
+    begins = np.ones(labels[0].size, dtype=bool)
+    np.not_equal(labels[0][1:], labels[0][:-1], out=begins[1:])
+    for label in labels[1:]:
+        begins[1:] |= label[1:] != label[:-1]
+    return begins
+
+
+def _sums(volume: pl.Series, first: Ints) -> pl.Series:
+    """Of every run; null where all of it is."""
+    sums = np.add.reduceat(volume.fill_null(0.0).to_numpy(), first)
+    known = np.logical_or.reduceat(volume.is_not_null().to_numpy(), first)
+    return pl.Series(sums).set(pl.Series(~known), None)
+
+
+def _microseconds(stamps: pl.Series) -> Ints:
+    return stamps.to_physical().to_numpy()
 
 
 def forward_adjusted(bars: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
@@ -83,7 +137,8 @@ def forward_adjusted(bars: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
     A bar is multiplied by the factors of every action with an ex-date up to its session, so nothing of the future is
     used; actions up to the first session change nothing. A split's factor is the new units per old one; a dividend's
     is `close / (close - amount)`, with the last raw close before the ex-date in units after that day's split: that of
-    buying more with what was paid.
+    buying more with what was paid. A dividend of the whole close or more is a mistake of whoever stated it: it is left
+    out, as no price could carry it.
 
     Args:
         bars: `session ts` and raw `open high low close volume`, sorted by ts.
@@ -105,6 +160,7 @@ def forward_adjusted(bars: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
         .sort("ex_date")
         .join_asof(before, left_on="ex_date", right_on="session", strategy="backward", allow_exact_matches=False)
         .with_columns(ex_close=pl.col("last_close") / pl.col("split"))
+        .with_columns(paid=pl.when(pl.col("paid") < pl.col("ex_close")).then("paid").otherwise(0.0))  # else no price is left
         .with_columns(price=pl.col("split") * pl.col("ex_close") / (pl.col("ex_close") - pl.col("paid")))
         .select("ex_date", pl.col("split").cum_prod(), pl.col("price").cum_prod())
     )

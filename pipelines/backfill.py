@@ -25,7 +25,6 @@ from quality.hashes import document_hash
 from resources.clock import now
 from resources.errors import NobodyToAskError, OutsideDatasetError
 from resources.intake import asked_until
-from resources.lake import Between
 from resources.market import calendar_of
 
 DERIVED = ("bars", "resampled_bars", "features")
@@ -72,7 +71,7 @@ def backfill(
         for work in _pieces(workplace, dataset, keys, days, newest=newest, derive=derive):
             runs.execute(work)
         restated = _restated(before, _digests(workplace, dataset, days))
-        due = night.due(workplace.project, workplace.lake, workplace.ledger.store(), {name: newest})
+        due = night.due(workplace, {name: newest})
     return Backfilled(
         dataset=name,
         days=days,
@@ -88,8 +87,8 @@ def backfill(
 
 
 def _newest(workplace: Workplace, dataset: Dataset, *, asked: tuple[date, date]) -> date:
-    alone = workplace.project._replace(datasets={dataset.name: dataset})
-    newest = night.as_of_now(alone, workplace.lake, workplace.sources, at=now()).get(dataset.name)
+    alone = workplace._replace(project=workplace.project._replace(datasets={dataset.name: dataset}))
+    newest = night.as_of_now(alone, at=now()).get(dataset.name)
     if newest is None:
         raise OutsideDatasetError(dataset.name, asked=asked, span=None)
     if not dataset.start <= asked[0] <= asked[1] <= newest:
@@ -122,7 +121,7 @@ def _pieces(
 
 
 def _digests(workplace: Workplace, dataset: Dataset, days: Span) -> pl.DataFrame:
-    held = workplace.lake.read("digests", dataset=dataset.name, session=Between(days.first, days.end))
+    held = workplace.lake.read("digests", dataset=dataset.name, session=days.between)
     return held.select("instrument", "session", "digest")
 
 

@@ -6,6 +6,8 @@ import dagster as dg
 
 from assets.backtest import backtests
 from assets.controls import control_assets
+from assets.data_docs import data_docs_assets
+from assets.maintenance import compaction
 from assets.market_data import market_data
 from assets.promotion import promotion_reviews
 from assets.scorecard import scorecards
@@ -24,12 +26,13 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 def build(workplace: Workplace) -> dg.Definitions:
     project = workplace.project
     market = [one for dataset in project.datasets.values() for one in market_data(project, dataset)]
-    research = [make(project) for make in (backtests, walk_forwards, scorecards, control_assets, promotion_reviews)]
+    makers = (backtests, walk_forwards, scorecards, control_assets, promotion_reviews, data_docs_assets)
+    research = [make(project) for make in makers]
     checks = [one for one in market if isinstance(one, dg.AssetChecksDefinition)]
     assets = [one for one in market if not isinstance(one, dg.AssetChecksDefinition)]
     all_jobs = jobs(project.datasets)
     return dg.Definitions(
-        assets=[*assets, *(asset for group in research for asset in group), warehouse],
+        assets=[*assets, *(asset for group in research for asset in group), compaction, warehouse],
         asset_checks=checks,
         jobs=list(all_jobs.values()),
         schedules=schedules(workplace),

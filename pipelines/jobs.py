@@ -10,14 +10,15 @@ from quality.datasets import Dataset
 Job = UnresolvedAssetJobDefinition
 MARKET, IMPORT = "market_", "import_"
 RESEARCH, WALK_FORWARD, SCORECARDS = "research", "walk_forward", "scorecards"
-CONTROLS, REVIEWS, MAINTENANCE = "controls", "review_promotions", "maintenance"
+CONTROLS, REVIEWS, MAINTENANCE, DATA_DOCS = "controls", "review_promotions", "maintenance", "data_docs"
 _SELECTED = {
     RESEARCH: (["certificates", "backtest"], "Prove, backtest and count the trials of a strategy version."),
     WALK_FORWARD: (["walk_forward"], "Choose in-sample, judge out-of-sample."),
     SCORECARDS: (["scorecard"], "Measure what the backtest and the windows left."),
     CONTROLS: (["controls"], "Send the negative controls through the gate."),
     REVIEWS: (["promotion_review"], "Decide whether a strategy version may move up a stage."),
-    MAINTENANCE: (["warehouse"], "Rebuild the warehouse and swap it in."),
+    MAINTENANCE: (["compaction", "warehouse"], "Put the lake in order, then rebuild the warehouse and swap it in."),
+    DATA_DOCS: (["data_docs"], "Hold the warehouse against every expectation."),
 }
 
 

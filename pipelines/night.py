@@ -16,12 +16,14 @@ Terminal, schedule and sensors all ask here, so they agree; when nothing changed
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
+from pathlib import Path
 from typing import NamedTuple
 
 from assets import controls, corporate_actions, inputs, research, universe
 from assets.partitions import AS_OF_TAG, partition_of
 from assets.promotion import NEXT_STAGE
 from pipelines import jobs
+from pipelines.workplace import Workplace
 from quality import ledger as chain
 from quality import sla
 from quality.datasets import Dataset
@@ -31,11 +33,8 @@ from resources.errors import UnusableInboxError
 from resources.inbox import waiting
 from resources.intake import asked_until
 from resources.lake import Lake
-from resources.ledger_store import LedgerStore
 from resources.market import calendar_of, sessions_until
 from resources.project import Project, StrategyDefinition
-from resources.settings import Settings
-from resources.sources.registry import Sources
 
 AsOf = Mapping[str, date]
 """The newest session to look at, by data set."""
@@ -81,27 +80,26 @@ class Work(NamedTuple):
         return f"{self.job} {span}".strip()
 
 
-def as_of_now(
-    project: Project, lake: Lake, sources: Sources, *, at: datetime, no_later_than: date | None = None
-) -> dict[str, date]:
+def as_of_now(workplace: Workplace, *, at: datetime, no_later_than: date | None = None) -> dict[str, date]:
     """The newest session of every data set that has one by the instant `at`, and not after a given day."""
     newest = {}
-    for name, dataset in project.datasets.items():
-        receipts = lake.read("receipts", dataset=name)
-        sessions = sessions_until(dataset, calendar_of(project, dataset), sources.open(dataset), receipts, at=at)
+    for name, dataset in workplace.project.datasets.items():
+        receipts = workplace.lake.read("receipts", dataset=name)
+        calendar, source = calendar_of(workplace.project, dataset), workplace.sources.open(dataset)
+        sessions = sessions_until(dataset, calendar, source, receipts, at=at)
         kept = [session for session in sessions if no_later_than is None or session <= no_later_than]
         if kept:
             newest[name] = kept[-1]
     return newest
 
 
-def imports(project: Project, settings: Settings, *, at: datetime) -> list[Work]:
+def imports(workplace: Workplace, *, at: datetime) -> list[Work]:
     """Files that wait in an inbox at the instant `at`: to be taken in before anything else is asked about."""
     work = []
-    for name, dataset in project.datasets.items():
+    for name, dataset in workplace.project.datasets.items():
         if dataset.takes_files:
             try:
-                seen = waiting(dataset, settings, at=at)
+                seen = waiting(dataset, workplace.settings, at=at)
             except UnusableInboxError as error:
                 seen = str(error)  # the run will say so, and the other data sets go on
             if seen is not None:
@@ -109,10 +107,11 @@ def imports(project: Project, settings: Settings, *, at: datetime) -> list[Work]
     return work
 
 
-def due(project: Project, lake: Lake, ledger: LedgerStore, as_of: AsOf) -> list[Work]:
+def due(workplace: Workplace, as_of: AsOf) -> list[Work]:
     """What is due, in the order of a night: the first pieces can run now, what depends on them is due afterwards."""
+    project, lake = workplace.project, workplace.lake
     work: list[Work] = []
-    standings = chain.stages(ledger.entries(), expires_days=project.promotion.evidence_expires_days)
+    standings = chain.stages(workplace.ledger.store().entries(), expires_days=project.promotion.evidence_expires_days)
     ready: dict[str, inputs.Held] = {}
     for name, last in as_of.items():
         dataset = project.datasets[name]
@@ -136,8 +135,8 @@ def due(project: Project, lake: Lake, ledger: LedgerStore, as_of: AsOf) -> list[
         work += _controls(project, lake, as_of[base.name])
     if not any(one.job == jobs.CONTROLS for one in work):
         work += _reviews(project, lake, standings, reviewable, as_of)
-    if not work and as_of:
-        work += _maintenance(lake, max(as_of.values()))
+    if as_of and all(one.asks_source for one in work):  # what nobody could be asked for stays due
+        work += _maintenance(lake, workplace.settings.warehouse, max(as_of.values()))
     return work
 
 
@@ -238,9 +237,9 @@ def _reviews(
             yield Work(jobs.REVIEWS, (key,), document_hash([wanted, str(standing.expires)]), last)
 
 
-def _maintenance(lake: Lake, last: date) -> Iterator[Work]:
+def _maintenance(lake: Lake, warehouse: Path, last: date) -> Iterator[Work]:
     wanted = inputs.warehouse(lake)
-    if inputs.recorded(lake, "warehouse").get(inputs.ALL) != wanted:
+    if inputs.recorded(lake, "warehouse").get(inputs.ALL) != wanted or not warehouse.exists():
         yield Work(jobs.MAINTENANCE, (), wanted, last)
 
 

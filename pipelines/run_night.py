@@ -60,18 +60,16 @@ def run_night(workplace: Workplace, *, only: Sequence[str], no_later_than: date 
     started = time.monotonic()
     require_known(workplace, only)
     with working(workplace, purpose="gauntlet nightly", wait=False, say=say) as runs:
-        for work in night.imports(workplace.project, workplace.settings, at=now()):
+        for work in night.imports(workplace, at=now()):
             if not only or work.dataset in only:
                 runs.execute(work)
-        newest = night.as_of_now(
-            workplace.project, workplace.lake, workplace.sources, at=now(), no_later_than=no_later_than
-        )
+        newest = night.as_of_now(workplace, at=now(), no_later_than=no_later_than)
         as_of = {name: last for name, last in newest.items() if not only or name in only}
         if not as_of and not runs.failed:
             raise NoSessionError(no_later_than, min(dataset.start for dataset in workplace.project.datasets.values()))
         _add_partitions(workplace, as_of, runs.instance)
         while True:
-            due = night.due(workplace.project, workplace.lake, workplace.ledger.store(), as_of)
+            due = night.due(workplace, as_of)
             waiting = [work for work in due if runs.is_new(work)]
             if not waiting:
                 break
@@ -183,7 +181,15 @@ def _add_partitions(workplace: Workplace, as_of: Mapping[str, date], instance: d
 
 
 def _close_dead_runs(instance: dg.DagsterInstance) -> None:
-    """Runs of a terminal that was killed: whoever holds the lock knows that nobody is working on them."""
+    """Runs that were killed: whoever holds the lock knows that nobody is working on them.
+
+    What they held of a pool is given back first, or the next run that needs it would wait for ever.
+    """
+    storage = instance.event_log_storage
+    for pool in storage.get_concurrency_keys():
+        held = storage.get_concurrency_info(pool)
+        for run_id in held.active_run_ids | held.assigned_run_ids | held.pending_run_ids:
+            storage.free_concurrency_slots_for_run(run_id)
     for run in instance.get_runs(dg.RunsFilter(tags=BY_TERMINAL, statuses=_UNFINISHED)):
         instance.report_run_failed(run, "the terminal that ran it was killed")
 

@@ -54,7 +54,7 @@ def _dropped_files(workplace: Workplace, of_jobs: list[jobs.Job]) -> dg.SensorDe
         description="Files in an inbox that nobody is writing to any more.",
     )
     def take_in(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        waiting = night.imports(workplace.project, workplace.settings, at=now())
+        waiting = night.imports(workplace, at=now())
         requests = run_requests(waiting, context.instance, context.repository_def)
         if not requests:
             why = "every attempt failed" if waiting else "no file waits"
@@ -82,8 +82,9 @@ def _sensor(workplace: Workplace, name: str, of_jobs: list[jobs.Job], about: str
         ledger = workplace.ledger.store()
         project = unchanged(workplace.project, ledger)
         register(project, ledger, at=now())
-        as_of = night.as_of_now(project, workplace.lake, workplace.sources, at=now())
-        due = [work for work in night.due(project, workplace.lake, ledger, as_of) if work.job in names]
+        told = workplace._replace(project=project)
+        as_of = night.as_of_now(told, at=now())
+        due = [work for work in night.due(told, as_of) if work.job in names]
         mine = [work for work in due if not work.asks_source]  # the schedule asks sources, once a night
         if not mine:
             return dg.SensorResult(skip_reason="nothing is due", cursor=seen)

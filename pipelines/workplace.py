@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from resources.data_docs import DataDocs
 from resources.inbox import require_own_inboxes
 from resources.lake import Lake
 from resources.ledger_store import Ledger
@@ -22,7 +23,8 @@ class Workplace(NamedTuple):
     @property
     def resources(self) -> dict[str, object]:
         """By the names that assets ask for."""
-        return {"lake": self.lake, "ledger": self.ledger, "sources": self.sources, "sql": self.sql}
+        docs = DataDocs(path=str(self.settings.home / "data_docs"))
+        return {"lake": self.lake, "ledger": self.ledger, "sources": self.sources, "sql": self.sql, "docs": docs}
 
 
 def open_workplace() -> Workplace:

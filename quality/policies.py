@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from quality.configuration import Filled, Name, NonNegative, Number, Record, Text, matching, refuse
+from quality.configuration import Filled, Name, NonNegative, Number, Positive, Record, Text, matching, refuse
 from quality.errors import Refusal
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -39,6 +39,19 @@ class Resample(Record):
     min_share: Share = 0.5  # of the due base bars, for a longer bar to exist
 
 
+class Freshness(Record):
+    """How old the newest bars of a source that goes on may become, in hours since they were last made."""
+
+    warn_after_hours: Positive
+    fail_after_hours: Positive
+
+    @model_validator(mode="after")
+    def _warns_first(self) -> Self:
+        if self.fail_after_hours <= self.warn_after_hours:
+            refuse([Refusal(("fail_after_hours",), f"more than warn_after_hours ({self.warn_after_hours:g})")])
+        return self
+
+
 class ServiceLevel(Record):
     """One section of `policies/sla.yaml`: what a data set must deliver, per instrument and session."""
 
@@ -56,6 +69,7 @@ class ServiceLevel(Record):
     max_range_ratio: Annotated[float, Field(gt=1)] | None = None  # of high to low; bars beyond it are quarantined
     block_share: Share  # of instruments that fail the newest session, above which the data set blocks
     resample: Resample = Resample()
+    freshness: Freshness | None = None  # shown by Dagster, which alerts; it blocks nothing
 
     @property
     def limits(self) -> dict[str, Limit]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandera.polars as pa
 
 TS = pl.Datetime("us", "UTC")
+MANY_ROWS = 10_000
 OHLCV = {"open": pl.Float64, "high": pl.Float64, "low": pl.Float64, "close": pl.Float64, "volume": pl.Float64}
 
 
@@ -451,8 +452,9 @@ def check(name: str, frame: pl.DataFrame) -> pl.DataFrame:
     import pandera.errors
 
     wanted = table(name)
+    unique = not _ascends(frame, wanted.key)
     try:
-        checked: pl.DataFrame = _schema(wanted).validate(frame, lazy=True)
+        checked: pl.DataFrame = _schema(wanted, unique=unique).validate(frame, lazy=True)
     except pandera.errors.SchemaErrors as broken:
         cases = broken.failure_cases
         seen = "; ".join(
@@ -465,10 +467,22 @@ def check(name: str, frame: pl.DataFrame) -> pl.DataFrame:
     return checked.select(*wanted.columns, *extra)
 
 
-def _schema(wanted: Table) -> "pa.DataFrameSchema":
+def _ascends(frame: pl.DataFrame, key: Sequence[str]) -> bool:
+    """Does every row's key come after the one before it? Then none comes twice, which costs ten times less to see."""
+    if frame.height < MANY_ROWS or not set(key) <= set(frame.columns):
+        return False
+    later = pl.lit(value=False)
+    for column in reversed(key):
+        before = pl.col(column).shift(1)
+        later = (pl.col(column) > before) | ((pl.col(column) == before) & later)
+    return bool(frame.lazy().select(later.slice(1).all()).collect().item())
+
+
+def _schema(wanted: Table, *, unique: bool) -> "pa.DataFrameSchema":
     import pandera.polars as pa
 
     columns = {
         name: pa.Column(dtype, nullable=name in wanted.nullable, coerce=False) for name, dtype in wanted.columns.items()
     }
-    return pa.DataFrameSchema(columns, strict=not wanted.open_ended, unique=list(wanted.key) or None, name=wanted.name)
+    key = list(wanted.key) if unique else None
+    return pa.DataFrameSchema(columns, strict=not wanted.open_ended, unique=key or None, name=wanted.name)

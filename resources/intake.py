@@ -20,6 +20,7 @@ import polars as pl
 
 from quality import tables
 from quality.datasets import Dataset
+from resources.behind import Behind
 from resources.errors import NothingDeliveredError, SourceError
 from resources.lake import Condition, Lake
 from resources.sources.protocol import Delivery, Source
@@ -75,22 +76,23 @@ def keep(
 
     `source` is the kind that delivered, where it is another than the data set's own.
     """
-    keeper = _Keeper(lake, dataset, at, source or dataset.source.kind)
-    try:
-        for delivery in deliveries:
-            keeper.take(delivery)
-    finally:
-        keeper.write()
+    with Behind(lake) as behind:
+        keeper = _Keeper(lake, behind, dataset, at, source or dataset.source.kind)
+        try:
+            for delivery in deliveries:
+                keeper.take(delivery)
+        finally:
+            keeper.write()
     return Received(keeper.seen, int(keeper.receipts["n_rows"].sum()), keeper.receipts, {})
 
 
 class _Keeper:
     """Deliveries on their way into the lake."""
 
-    def __init__(self, lake: Lake, dataset: Dataset, at: datetime, source: str) -> None:
+    def __init__(self, lake: Lake, behind: Behind, dataset: Dataset, at: datetime, source: str) -> None:
         self.seen = 0
         self.receipts = tables.empty("receipts")
-        self._lake, self._dataset, self._at, self._source = lake, dataset, at, source
+        self._behind, self._dataset, self._at, self._source = behind, dataset, at, source
         self._rows: list[pl.DataFrame] = []
         self._waiting: list[dict[str, object]] = []
         self._held: dict[str, list[_Held]] = defaultdict(list)
@@ -125,8 +127,8 @@ class _Keeper:
             return
         new = tables.frame("receipts", self._waiting)
         window: dict[str, Condition] = {"dataset": self._dataset.name, "sequence": new["sequence"].to_list()}
-        self._lake.replace("raw_bars", pl.concat(self._rows), **window)
-        self._lake.append("receipts", new)
+        self._behind.replace("raw_bars", pl.concat(self._rows), **window)
+        self._behind.append("receipts", new)
         self.receipts = pl.concat([self.receipts, new])
         self._rows, self._waiting = [], []
 

@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("engine", "quality", "resources", "assets", "pipelines")
 SOURCES = sorted(file for package in (*PACKAGES, "strategies") for file in (ROOT / package).rglob("*.py"))
 LOCKS = sorted(ROOT.glob("requirements*.txt"))
-SLOW = ("great_expectations", "arch", "pandera", "numba", "exchange_calendars", "scipy")
+SLOW = ("great_expectations", "arch", "ccxt", "httpx", "pandera", "numba", "exchange_calendars", "scipy", "stamina")
+NETWORK = ("httpx.", "ccxt.", "requests.", "aiohttp.", "socket.", "urllib.request.", "http.client.", "stamina.")
 CLOCK = {
     *(f"datetime.{name}" for name in ("datetime.now", "datetime.utcnow", "datetime.today", "date.today")),
     *(f"time.{name}" for name in ("time", "time_ns", "gmtime", "localtime", "ctime", "strftime")),
@@ -124,6 +125,16 @@ def test_the_clock_has_one_door() -> None:
 
 def test_the_environment_has_one_door() -> None:
     assert users_of(ENVIRONMENT) == {"resources/settings.py"}
+
+
+def test_the_network_has_one_door_and_ccxt_another() -> None:
+    users = {
+        file.relative_to(ROOT).as_posix(): found
+        for file in SOURCES
+        if (found := {name for name in names_used(file.read_text()) if f"{name}.".startswith(NETWORK)})
+    }
+    assert users.keys() == {"resources/http.py", "resources/sources/ccxt_source.py"}
+    assert all(name.startswith("ccxt") for name in users["resources/sources/ccxt_source.py"])
 
 
 def test_chance_comes_in_through_a_seed_and_no_other_way() -> None:

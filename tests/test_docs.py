@@ -1,6 +1,7 @@
 """The documents against the code: what a user meets is written down, what is written down exists and runs."""
 
 import ast
+import json
 import re
 import shutil
 from pathlib import Path
@@ -11,16 +12,23 @@ import typer
 import yaml
 from pydantic import BaseModel
 
+from benchmarks.run import BENCHMARKS, RESULTS
 from engine.causal import BAR_COLUMNS
 from engine.strategy import decide
 from pipelines.cli.main import app
+from quality import datasets
 from quality.bars import ROW_RULES
-from quality.datasets import Dataset
-from quality.policies import Costs, Limit, ServiceLevel
+from quality.configuration import Record, parse
+from quality.datasets import Dataset, FormerName, Instrument
+from quality.formats import Format
+from quality.policies import CalendarsPolicy, Correction, Costs, Limit, ServiceLevel
 from quality.promotion import PromotionPolicy
 from quality.strategies import StrategyConfiguration
 from quality.tables import TABLES
-from resources.project import load
+from quality.universe import Universe, UniversePolicy
+from resources.lake import Lake
+from resources.project import Project, load
+from resources.warehouse import Warehouse, ask
 from tests.bar_frames import random_walk
 
 ROOT = Path(__file__).parents[1]
@@ -30,9 +38,37 @@ PAGES = [
     *sorted(ROOT.glob("*.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "resources").rglob("*.md")),
+    *sorted((ROOT / "benchmarks").rglob("*.md")),
 ]
 PACKAGES = ("engine", "quality", "resources", "assets", "pipelines", "strategies")
-MODELS = (Dataset, StrategyConfiguration, ServiceLevel, Costs, PromotionPolicy)
+MODELS = (Dataset, Instrument, StrategyConfiguration, ServiceLevel, Limit, Costs, PromotionPolicy)
+SOURCES = {source.model_fields["kind"].annotation.__args__[0]: source for source in datasets.Source.__origin__.__args__}
+GUIDED = {
+    "check": (Correction,),
+    "corporate-actions": (FormerName,),
+    "sources": (SOURCES["sample"], SOURCES["ccxt"], SOURCES["http_daily"], SOURCES["synthetic"]),
+    "universe": (Universe,),
+    "your-own-files": (SOURCES["files"],),
+}
+
+
+class Sourced(Record):
+    source: datasets.Source
+
+
+class Listed(Record):
+    instruments: tuple[Instrument, ...]
+
+
+EXAMPLES: dict[str, tuple[type[BaseModel], ...]] = {
+    "README.md": (Dataset, StrategyConfiguration),
+    "docs/guides/bar-files.md": (Format,),
+    "docs/guides/check.md": (CalendarsPolicy,),
+    "docs/guides/corporate-actions.md": (Listed,),
+    "docs/guides/sources.md": (Sourced, Sourced, Sourced, Sourced),
+    "docs/guides/universe.md": (UniversePolicy,),
+    "docs/guides/your-own-files.md": (Sourced,),
+}
 
 # Words of the glossary's last column that have no second meaning a name could be using.
 SYNONYMS = {
@@ -73,6 +109,46 @@ def keys(model: type[BaseModel]) -> set[str]:
     return {field.alias or name for name, field in model.model_fields.items()}
 
 
+def nested(value: Any) -> set[str]:
+    """Every key of a document, at any depth."""
+    if isinstance(value, list):
+        return {key for one in value for key in nested(one)}
+    return {*map(str, value), *nested(list(value.values()))} if isinstance(value, dict) else set()
+
+
+def written(page: str) -> set[str]:
+    """Every word that stands in backticks."""
+    return {name for code in re.findall(r"`([^`\n]+)`", page) for name in re.findall(r"[a-z_]+", code)}
+
+
+def asked_of_sql(page: str) -> list[str]:
+    """The queries a page shows: in fences, and behind `gauntlet sql`."""
+    in_fences = [query.strip() for text in fenced(page, "sql") for query in text.split(";")]
+    return [query for query in in_fences if query] + re.findall(r'^ *gauntlet sql [^"\n]*"(.+?)"', page, re.MULTILINE)
+
+
+def project_with_every_kind(root: Path) -> Project:
+    """The shipped project, and a data set of each other kind of source."""
+    for folder in ("datasets", "policies", "strategies"):
+        shutil.copytree(ROOT / folder, root / folder)
+    example, _ = fenced(README, "yaml")
+    others = {"files": "kind: files", "ccxt": "kind: ccxt, exchange: binance", "synthetic": "kind: synthetic, seed: 7"}
+    for kind, source in others.items():
+        text = example.replace("my_bars", f"by_{kind}").replace("kind: files", source)
+        (root / f"datasets/by_{kind}.yaml").write_text(text)
+    daily = {
+        "24/7": "XNYS",
+        "5m": "1d",
+        "[1h, 1d]": "[]",
+        "kind: files": "kind: http_daily",
+        "my_bars": "by_http_daily",
+    }
+    for old, new in daily.items():
+        example = example.replace(old, new)
+    (root / "datasets/by_http_daily.yaml").write_text(example)
+    return load(root)
+
+
 def fenced(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
@@ -111,26 +187,72 @@ def test_the_readme_promises_no_target_and_no_command_that_does_not_exist():
     promised = re.findall(r"`make ([a-z-]+)`|^    make ([a-z-]+)", README, re.MULTILINE)
     assert {one or other for one, other in promised} == set(targets())
     known = {path.split()[1] for path in commands()}
-    assert set(re.findall(r"`gauntlet ([a-z]+)", README)) == known
+    assert set(re.findall(r"`gauntlet ([a-z-]+)", README)) == known
 
 
 def test_every_option_of_a_command_is_beside_it_in_the_readme():
     for path, command in commands().items():
-        (line,) = [line for line in README.splitlines() if line.startswith(f"| `{path}")]
+        (line,) = [line for line in README.splitlines() if re.match(rf"\| `{path}[ `]", line)]
         options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
         assert options <= {*re.findall(r"--[a-z-]+", line), "--help"}, path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_command_in_a_page_is_one_with_these_options(page):
+    known = {
+        path: {option for parameter in command.params for option in parameter.opts}
+        for path, command in commands().items()
+    }
+    there, *_ = page.read_text().split("### Not there yet\n")  # what the changelog says of later
+    for line in re.findall(r"(?:^ *|`|\bbin/)gauntlet ([a-z][^`\n]*)", there, re.MULTILINE):
+        (path,) = [path for path in known if re.match(rf"{path}(?![\w-])", f"gauntlet {line}")] or [None]
+        assert path, f"gauntlet {line}"
+        assert set(re.findall(r"--[a-z-]+", line.partition("#")[0])) <= known[path], f"gauntlet {line}"
 
 
 def test_the_glossary_has_every_table_of_the_lake_and_no_other():
     assert rows(GLOSSARY, "Tables of the lake") == set(TABLES)
 
 
-def test_the_glossary_has_every_asset_and_no_other():
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """What Dagster shows of a project with every kind of source."""
     from pipelines.code_location import build
     from pipelines.workplace import open_workplace
 
-    assets = build(open_workplace()).resolve_asset_graph().get_all_asset_keys()
-    assert rows(GLOSSARY, "Assets") == {key.path[-1] for key in assets}
+    root = tmp_path_factory.mktemp("every_kind")
+    project_with_every_kind(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GAUNTLET_PROJECT", str(root))
+        patch.setenv("GAUNTLET_HOME", str(root / "home"))
+        return build(open_workplace()).get_repository_def()
+
+
+def without_datasets(names, known):
+    """Names with `<data set>` for that of a data set."""
+    return {re.sub("|".join(sorted(known, key=len, reverse=True)), "<data set>", name) for name in names}
+
+
+def test_the_glossary_has_every_asset_and_no_other(repository):
+    assert rows(GLOSSARY, "Assets") == {key.path[-1] for key in repository.asset_graph.get_all_asset_keys()}
+
+
+def test_the_glossary_has_every_check_and_no_other(repository):
+    checks = {key.name for key in repository.asset_graph.asset_check_keys}
+    assert rows(GLOSSARY, "Checks") == checks - rows(GLOSSARY, "SLA rules")
+
+
+def test_the_glossary_has_every_job_schedule_and_sensor_and_no_other(repository):
+    known = {key.path[0] for key in repository.asset_graph.get_all_asset_keys() if len(key.path) > 1}
+    jobs = {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")}
+    schedules = {schedule.name for schedule in repository.schedule_defs}
+    sensors = {sensor.name for sensor in repository.sensor_defs}
+    assert rows(GLOSSARY, "Jobs, schedules and sensors") == without_datasets(jobs | schedules, known) | sensors
+
+
+def test_the_glossary_has_every_sla_rule_and_no_other():
+    rules = {name for name, field in ServiceLevel.model_fields.items() if field.annotation in (Limit, Limit | None)}
+    assert rows(GLOSSARY, "SLA rules") == rules
 
 
 def test_the_glossary_has_every_row_rule_and_no_other():
@@ -140,14 +262,44 @@ def test_the_glossary_has_every_row_rule_and_no_other():
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_every_key_of_a_file_is_in_the_readme(model):
     shown = {key for text in fenced(README, "yaml") for key in yaml.safe_load(text)}
-    written = {name for code in re.findall(r"`([^`\n]+)`", README) for name in re.findall(r"[a-z_]+", code)}
-    assert keys(model) <= shown | written
+    assert keys(model) <= shown | written(README)
+
+
+@pytest.mark.parametrize("guide", GUIDED)
+def test_every_key_of_what_a_guide_is_about_is_in_it(guide):
+    page = (ROOT / f"docs/guides/{guide}.md").read_text()
+    shown = {key for text in fenced(page, "yaml") for key in nested(yaml.safe_load(text))}
+    for model in GUIDED[guide]:
+        assert keys(model) <= shown | written(page), model.__name__
+
+
+def test_every_kind_of_source_is_in_the_readme():
+    assert all(f"`{kind}`" in README for kind in SOURCES)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_example_of_configuration_is_read_without_a_complaint(page):
+    name = page.relative_to(ROOT).as_posix()
+    for text, model in zip(fenced(page.read_text(), "yaml"), EXAMPLES.get(name, ()), strict=True):
+        parse(text, model, file=name)
+
+
+def test_the_data_set_in_the_readme_is_whole_with_any_source(tmp_path):
+    assert {one.source.kind for one in project_with_every_kind(tmp_path).datasets.values()} == set(SOURCES)
+
+
+def test_every_query_in_a_page_can_be_asked(tmp_path):
+    lake = Lake(root=str(tmp_path / "lake"), lock_path=str(tmp_path / "lock"))
+    warehouse = Warehouse(path=str(tmp_path / "warehouse.duckdb"))
+    with warehouse.over(lake) as connection:
+        for query in (query for page in PAGES for query in asked_of_sql(page.read_text())):
+            list(ask(connection, query).rows)
 
 
 def test_every_section_of_a_policy_and_every_severity_is_in_the_readme():
     project = load(ROOT)
     severities = Limit.model_fields["severity"].annotation.__args__
-    for name in (*project.sla, *project.costs, *project.datasets, *severities):
+    for name in (*project.sla, *project.costs, *project.universes, *project.datasets, *severities):
         assert f"`{name}`" in README or f"{name}`" in README, name
 
 
@@ -187,6 +339,22 @@ def test_the_changelog_has_the_version_of_the_project():
     assert f"## {version[1]}\n" in (ROOT / "CHANGELOG.md").read_text()
 
 
+def test_every_benchmark_is_described():
+    assert rows((ROOT / "benchmarks/README.md").read_text(), "What is measured") == set(BENCHMARKS)
+
+
+@pytest.mark.skipif(
+    not RESULTS.exists(), reason="nothing was measured yet: `make bench` writes benchmarks/results.json"
+)
+def test_figures_of_benchmarks_are_those_that_were_measured():
+    page = (ROOT / "benchmarks/README.md").read_text()
+    shown = {tuple(cell.strip() for cell in line.strip("|").split("|")) for line in page.splitlines()}
+    columns = ("seconds", "floor_seconds", "ratio", "peak_mib")
+    for row in json.loads(RESULTS.read_text()):
+        measured = ("" if row[column] is None else str(row[column]) for column in columns)
+        assert (f"`{row['name']}`", *measured) in shown
+
+
 def test_the_glossary_lists_every_synonym_that_the_code_must_not_use():
     not_these = " ".join(re.findall(r"\| ([^|]+) \|$", GLOSSARY, re.MULTILINE)).lower()
     assert {*SYNONYMS, "symbol"} <= set(re.findall(r"[a-z]+", not_these))
@@ -211,7 +379,7 @@ def test_the_strategy_in_the_readme_runs_as_it_stands(tmp_path):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     (tmp_path / "strategies").mkdir()
     (signal,) = (text for text in fenced(README, "python") if "(Strategy)" in text)
-    (configuration,) = fenced(README, "yaml")
+    _, configuration = fenced(README, "yaml")
     (tmp_path / "strategies/breakout.py").write_text(signal)
     (tmp_path / "strategies/breakout.yaml").write_text(configuration)
 

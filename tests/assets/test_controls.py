@@ -31,8 +31,8 @@ def equities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
         patch.setenv("GAUNTLET_PROJECT", str(root))
         patch.setenv("GAUNTLET_HOME", str(root / "home"))
         workplace = open_workplace()
-        as_of = night.as_of_now(workplace.project, workplace.lake, workplace.sources, at=now())
-        (market,) = night.due(workplace.project, workplace.lake, workplace.ledger.store(), as_of)[:1]
+        as_of = night.as_of_now(workplace, at=now())
+        (market,) = night.due(workplace, as_of)[:1]
         job = build(workplace).resolve_job_def(market.job)
         assert job.execute_in_process(tags={**market.tags, **market.partition_tags}).success
         yield workplace

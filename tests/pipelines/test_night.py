@@ -31,8 +31,8 @@ DAY = date(2017, 7, 17)  # inside the second window's out-of-sample, after the f
 
 
 def _due(workplace: Workplace) -> list[night.Work]:
-    as_of = night.as_of_now(workplace.project, workplace.lake, workplace.sources, at=now())
-    return night.due(workplace.project, workplace.lake, workplace.ledger.store(), as_of)
+    as_of = night.as_of_now(workplace, at=now())
+    return night.due(workplace, as_of)
 
 
 def _shifted(day: date, instrument: str) -> Callable[[str, pl.DataFrame], pl.DataFrame]:
@@ -255,9 +255,7 @@ def test_a_newest_session_that_fails_for_too_many_instruments_stops_what_comes_a
     assert workplace.lake.read("resampled_bars").is_empty()
     assert workplace.lake.read("equity").is_empty()
     as_of = {"crypto_5m": date(2017, 7, 13)}
-    assert night.due(workplace.project, workplace.lake, workplace.ledger.store(), as_of) == [], (
-        "asking again would block again"
-    )
+    assert night.due(workplace, as_of) == [], "asking again would block again"
 
     done = quiet_night(workplace)  # a later session passes: the blocked days are made up for
     assert done.failed == []

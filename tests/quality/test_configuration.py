@@ -135,7 +135,7 @@ def test_what_was_read_can_be_written_and_read_again(model: type[BaseModel]) -> 
         pytest.param(
             Dataset, "timeframe: 5m", "timefame: 5m",
             "it.yaml:6: unknown key 'timefame': did you mean 'timeframe'? Expected one of calendar, end, features, "
-            "instruments, name, on_conflict, resample, schema, sla, source, start, timeframe, volume",
+            "instruments, name, on_conflict, resample, schema, sla, source, start, timeframe, universes, volume",
             id="a misspelt key is one problem, not also a missing one",
         ),
         pytest.param(

@@ -134,7 +134,9 @@ def test_an_instrument_that_fails_loses_nothing_that_came_before_and_stops_no_ot
 
 def test_a_source_that_delivers_nothing_is_an_error_and_is_not_told_that_all_was_kept(lake: Lake) -> None:
     source = Failing(ONE, OTHER)
-    with pytest.raises(NothingDeliveredError, match=r"small: nothing could be delivered; ONE\.TEST: .* all 2 instruments"):
+    with pytest.raises(
+        NothingDeliveredError, match=r"small: nothing could be delivered; ONE\.TEST: .* all 2 instruments"
+    ):
         ask(lake, source)
     assert source.settled == 0
     assert receipts(lake) == [(1, ONE, 5), (2, OTHER, 5)]

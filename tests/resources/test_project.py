@@ -254,7 +254,7 @@ def test_fees_that_start_after_the_bars_are_said_where_they_are_asked_for(root: 
     assert f"strategies/sma_cross.yaml:{line}: costs is 'bitfinex', expected {expected}" in refused(root)
 
 
-@pytest.mark.parametrize("name", ["sla", "costs", "calendars", "promotion"])
+@pytest.mark.parametrize("name", ["sla", "costs", "calendars", "promotion", "universe"])
 def test_a_missing_policy_is_named_and_nothing_that_needs_it_is_blamed(root: Path, name: str) -> None:
     (root / "policies" / f"{name}.yaml").unlink()
     (problem,) = refused(root)
@@ -294,7 +294,7 @@ def test_bytes_that_are_no_text_are_refused(root: Path) -> None:
 def test_an_empty_folder_misses_everything(tmp_path: Path) -> None:
     found = refused(tmp_path)
     assert found[0].startswith("datasets: the folder is missing")
-    assert len(found) == 7  # three folders, four policies
+    assert len(found) == 8  # three folders, five policies
 
 
 def test_mistakes_of_all_files_are_said_at_once(root: Path) -> None:
