@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from quality.policies import ServiceLevel
     from quality.survey import Survey
     from quality.suspicions import Series, Suspicion
-    from resources.bar_files import BarFile
-    from resources.bar_files import Series as FileSeries
+    from resources.bar_files.reading import BarFile
+    from resources.bar_files.reading import Series as FileSeries
     from resources.calendars import Calendar
 
 Label = Literal["open", "close"]
@@ -84,7 +84,8 @@ def check(
     from engine.errors import EngineError
     from quality.errors import QualityError
     from quality.suspicions import across
-    from resources.bar_files import load_formats, read_bar_file
+    from resources.bar_files.layouts import load_formats
+    from resources.bar_files.reading import read_bar_file
     from resources.errors import ResourceError
     from resources.settings import settings
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pipelines.workplace import Workplace
     from quality.datasets import Dataset, Instrument
     from quality.suspicions import Suspicion
-    from resources.bar_files import BarFile, Series
+    from resources.bar_files.reading import BarFile, Series
     from resources.sources.protocol import Delivery
 
 Label = Literal["open", "close"]

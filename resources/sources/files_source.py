@@ -29,7 +29,8 @@ import polars as pl
 from engine.bars import timeframe_us
 from quality.datasets import Dataset
 from quality.datasets import Instrument as Listed
-from resources.bar_files import BarFile, Series, load_formats, read_bar_file
+from resources.bar_files.layouts import load_formats
+from resources.bar_files.reading import BarFile, Series, read_bar_file
 from resources.calendars import Calendar, open_calendar
 from resources.clock import now
 from resources.errors import (

@@ -16,7 +16,7 @@ from pipelines.cli.main import main
 from pipelines.workplace import Workplace
 from quality import tables
 from resources.errors import NobodyToAskError, OutsideDatasetError, UnknownDatasetError
-from tests.small_project import CHECKOUT, FIRST, LAST, STRATEGY, open_small, restating, write_project
+from tests.small_project import CHECKOUT, FIRST, LAST, STRATEGY, instance, open_small, restating, write_project
 
 DAY = date(2017, 7, 17)
 BTC, ETH = "BTCUSD.BITFINEX", "ETHUSD.BITFINEX"
@@ -141,6 +141,14 @@ def test_days_without_a_session_are_refused(tmp_path: Path, monkeypatch: pytest.
     daily = open_small(root, monkeypatch)
     with pytest.raises(OutsideDatasetError, match="got 2015-02-07 to 2015-02-08"):
         run(daily, date(2015, 2, 7), date(2015, 2, 8), name="us_equities_1d")
+
+
+def test_what_a_killed_run_held_of_a_pool_is_given_back(after: Workplace) -> None:
+    storage = instance().event_log_storage
+    storage.initialize_concurrency_limit_to_default("source_crypto_5m")
+    assert storage.claim_concurrency_slot("source_crypto_5m", "a run that was killed", "raw_bars").is_claimed
+    assert run(after, DAY, DAY).failed == [], "it would wait for ever"
+    assert storage.get_concurrency_info("source_crypto_5m").claimed_slots == []
 
 
 def test_a_name_that_is_no_data_set_is_refused_with_the_nearest(after: Workplace) -> None:

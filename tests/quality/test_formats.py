@@ -8,7 +8,7 @@ import pytest
 from quality.configuration import parse
 from quality.errors import ConfigurationError
 from quality.formats import Format, Times, known_zone
-from resources.bar_files import load_formats
+from resources.bar_files.layouts import load_formats
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs/guides/bar-files.md").read_text()

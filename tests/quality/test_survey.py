@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pipelines.cli.check import due_bars
 from quality.policies import Limit
 from quality.survey import Survey, between, failing_sessions, fitting, survey
-from resources.bar_files import read_bar_file
+from resources.bar_files.reading import read_bar_file
 from resources.calendars import open_calendar
 from resources.errors import ExchangedColumnsError, NoDataError
 from resources.sources.protocol import RECEIVED

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.cli.check import due_bars
 from quality.suspicions import Series, across, within
-from resources.bar_files import read_bar_file
+from resources.bar_files.reading import read_bar_file
 from resources.calendars import open_calendar
 from resources.sources.protocol import RECEIVED
 from tests.sample_packing import SHARED

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from quality.formats import Format
 from resources import errors
-from resources.bar_files import BarFile, load_formats, read_bar_file
 from resources.bar_files import containers as opened
+from resources.bar_files.layouts import load_formats
+from resources.bar_files.reading import BarFile, read_bar_file
 from resources.sources.protocol import RECEIVED
 
 OHLCV = "date,open,high,low,close,volume"

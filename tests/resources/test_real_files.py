@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from quality.formats import PRICE_ROLES
-from resources.bar_files import BarFile, read_bar_file
+from resources.bar_files.reading import BarFile, read_bar_file
 from resources.errors import AmbiguousLayoutError, ExchangedColumnsError, NoDataError, UnknownLayoutError
 from tests.sample_packing import SHARED
 
