@@ -398,7 +398,9 @@ def resample_sessions(project: Project, dataset: Dataset, lake: Lake, days: Span
             window: dict[str, Condition] = {"dataset": name, "instrument": ids, "session": days.between}
             bars = by_instrument(lake.read("bars", **window), ids)
             folded = pl.concat(
-                resample(bars[instrument.id].sort("ts"), listed(due, instrument), timeframe=timeframe, min_share=min_share).select(
+                resample(
+                    bars[instrument.id].sort("ts"), listed(due, instrument), timeframe=timeframe, min_share=min_share
+                ).select(
                     pl.lit(name).alias("dataset"),
                     pl.lit(instrument.id).alias("instrument"),
                     pl.lit(timeframe).alias("timeframe"),

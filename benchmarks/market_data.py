@@ -38,7 +38,7 @@ from resources.sources.registry import Sources
 
 CHECKOUT = Path(__file__).parents[1]
 ROOT = CHECKOUT / ".benchmarks" / "market_data"
-N_INSTRUMENTS = 12
+N_INSTRUMENTS = 100
 FIRST, LAST = date(2020, 1, 1), date(2023, 12, 31)
 OLD_DAY = date(2022, 6, 15)
 BARS_A_DAY = 288

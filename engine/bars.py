@@ -160,7 +160,9 @@ def forward_adjusted(bars: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
         .sort("ex_date")
         .join_asof(before, left_on="ex_date", right_on="session", strategy="backward", allow_exact_matches=False)
         .with_columns(ex_close=pl.col("last_close") / pl.col("split"))
-        .with_columns(paid=pl.when(pl.col("paid") < pl.col("ex_close")).then("paid").otherwise(0.0))  # else no price is left
+        .with_columns(
+            paid=pl.when(pl.col("paid") < pl.col("ex_close")).then("paid").otherwise(0.0)
+        )  # else no price is left
         .with_columns(price=pl.col("split") * pl.col("ex_close") / (pl.col("ex_close") - pl.col("paid")))
         .select("ex_date", pl.col("split").cum_prod(), pl.col("price").cum_prod())
     )

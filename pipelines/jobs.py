@@ -10,7 +10,7 @@ from quality.datasets import Dataset
 Job = UnresolvedAssetJobDefinition
 MARKET, IMPORT = "market_", "import_"
 RESEARCH, WALK_FORWARD, SCORECARDS = "research", "walk_forward", "scorecards"
-CONTROLS, REVIEWS, MAINTENANCE, DATA_DOCS = "controls", "review_promotions", "maintenance", "data_docs"
+CONTROLS, REVIEWS, MAINTENANCE, DATA_DOCS = "controls", "review_promotions", "maintenance", "write_data_docs"
 _SELECTED = {
     RESEARCH: (["certificates", "backtest"], "Prove, backtest and count the trials of a strategy version."),
     WALK_FORWARD: (["walk_forward"], "Choose in-sample, judge out-of-sample."),

@@ -291,7 +291,7 @@ class NoDataError(UnreadableFileError):
 
 class UnknownFormatError(UnreadableFileError):
     def __init__(self, name: str, known: Iterable[str], nearest: str | None) -> None:
-        guess = f": did you mean {nearest!r}?" if nearest else ""
+        guess = f": did you mean {nearest!r}?" if nearest else "."
         super().__init__(f"no layout is called {name!r}{guess} There are {', '.join(sorted(known))}")
 
 
@@ -393,20 +393,20 @@ class UnreadableActionFileError(ResourceError):
 
 class UnknownSectionError(ResourceError):
     def __init__(self, section: str, file: str, known: Iterable[str], nearest: str | None) -> None:
-        guess = f": did you mean {nearest!r}?" if nearest else ""
+        guess = f": did you mean {nearest!r}?" if nearest else "."
         has = ", ".join(sorted(known)) or "nothing that can be read"
         super().__init__(f"{file} has no section {section!r}{guess} It has {has}")
 
 
 class UnknownDatasetError(ResourceError):
     def __init__(self, name: str, known: Iterable[str], nearest: str | None) -> None:
-        guess = f": did you mean {nearest!r}?" if nearest else ""
+        guess = f": did you mean {nearest!r}?" if nearest else "."
         super().__init__(f"no data set is called {name!r}{guess} The project has {', '.join(sorted(known))}")
 
 
 class UnknownStrategyError(ResourceError):
     def __init__(self, name: str, known: Iterable[str], nearest: str | None) -> None:
-        guess = f": did you mean {nearest!r}?" if nearest else ""
+        guess = f": did you mean {nearest!r}?" if nearest else "."
         super().__init__(f"no strategy version is called {name!r}{guess} The project has {', '.join(sorted(known))}")
 
 

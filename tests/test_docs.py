@@ -21,7 +21,7 @@ from quality.bars import ROW_RULES
 from quality.configuration import Record, parse
 from quality.datasets import Dataset, FormerName, Instrument
 from quality.formats import Format
-from quality.policies import CalendarsPolicy, Correction, Costs, Limit, ServiceLevel
+from quality.policies import CalendarsPolicy, Correction, Costs, Freshness, Limit, Resample, ServiceLevel
 from quality.promotion import PromotionPolicy
 from quality.strategies import StrategyConfiguration
 from quality.tables import TABLES
@@ -41,7 +41,7 @@ PAGES = [
     *sorted((ROOT / "benchmarks").rglob("*.md")),
 ]
 PACKAGES = ("engine", "quality", "resources", "assets", "pipelines", "strategies")
-MODELS = (Dataset, Instrument, StrategyConfiguration, ServiceLevel, Limit, Costs, PromotionPolicy)
+MODELS = (Dataset, Instrument, StrategyConfiguration, ServiceLevel, Limit, Resample, Freshness, Costs, PromotionPolicy)
 SOURCES = {source.model_fields["kind"].annotation.__args__[0]: source for source in datasets.Source.__origin__.__args__}
 GUIDED = {
     "check": (Correction,),

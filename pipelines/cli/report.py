@@ -36,7 +36,8 @@ def show(on: Console, workplace: Workplace, result: Mapping[str, Any], done: Don
     for strategy in result["strategies"]:
         _decision(on, strategy)
     refused, of = result["controls"]["refused"], result["controls"]["of"]
-    on.print(f"\nNegative controls: {refused} of {of} refused, as all must be.")
+    if of:
+        on.print(f"\nNegative controls: {refused} of {of} refused, as all must be.")
     for failure in done.failed:
         on.print(f"[red]failed[/red] {escape(failure.work)}: {escape(failure.reason)}")
     on.print(

@@ -144,7 +144,8 @@ def test_days_without_a_session_are_refused(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_what_a_killed_run_held_of_a_pool_is_given_back(after: Workplace) -> None:
-    storage = instance().event_log_storage
+    dagster = instance()
+    storage = dagster.event_log_storage
     storage.initialize_concurrency_limit_to_default("source_crypto_5m")
     assert storage.claim_concurrency_slot("source_crypto_5m", "a run that was killed", "raw_bars").is_claimed
     assert run(after, DAY, DAY).failed == [], "it would wait for ever"

@@ -10,7 +10,11 @@ from pipelines.code_location import build
 from pipelines.workplace import open_workplace
 
 CHECKOUT = Path(__file__).parents[2]
-PER_DATASET = ("raw_bars", "receipts", "bars", "quarantine", "digests", "sla_record", "corporate_actions", "features")
+PER_DATASET = (
+    *("raw_bars", "receipts", "bars", "quarantine", "digests", "sla_record", "restatements"),
+    *("corporate_actions", "raw_actions", "universe", "features"),
+)
+RULES = {"completeness", "nan", "duplicates", "quarantined", "lateness", "stale_run", "jump", "disorder"}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +34,7 @@ def test_every_data_set_has_its_assets_and_checks(definitions: dg.Definitions) -
     for dataset in ("crypto_5m", "us_equities_1d"):
         assert {f"{dataset}/{table}" for table in PER_DATASET} <= keys
         checks = {key.name for key in graph.asset_check_keys if key.asset_key.path == [dataset, "bars"]}
-        assert checks == {"completeness", "nan", "duplicates", "quarantined"}
+        assert checks == RULES
     assert "crypto_5m/resampled_bars" in keys
     assert {
         "certificates",
@@ -40,6 +44,8 @@ def test_every_data_set_has_its_assets_and_checks(definitions: dg.Definitions) -
         "controls",
         "promotion_review",
         "warehouse",
+        "compaction",
+        "data_docs",
     } <= keys
 
 
@@ -57,7 +63,7 @@ def test_jobs_schedules_and_sensors_are_there_and_on(definitions: dg.Definitions
     repository = definitions.get_repository_def()
     assert {job.name for job in repository.get_all_jobs()} == {
         "market_crypto_5m", "market_us_equities_1d", "research", "walk_forward", "scorecards", "controls",
-        "review_promotions", "maintenance", "__ASSET_JOB",
+        "review_promotions", "maintenance", "write_data_docs", "__ASSET_JOB",
     }  # fmt: skip
     assert {one.default_status for one in repository.schedule_defs} == {dg.DefaultScheduleStatus.RUNNING}
     assert {one.default_status for one in repository.sensor_defs} == {dg.DefaultSensorStatus.RUNNING}

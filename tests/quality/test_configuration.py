@@ -12,6 +12,7 @@ from quality.errors import ConfigurationError
 from quality.policies import CalendarsPolicy, CostsPolicy, SlaPolicy
 from quality.promotion import PromotionPolicy
 from quality.strategies import Exits, Parameter, Rung, StrategyConfiguration
+from quality.universe import UniversePolicy
 
 DATASET = """\
 schema: 1
@@ -63,6 +64,9 @@ crypto:
   nan: {at_most: 0, severity: enforce, why: prices are numbers}
   duplicates: {at_most: 0, severity: enforce, why: one bar a moment}
   quarantined: {at_most: 0.01, severity: warn, why: little nonsense}
+  lateness: {at_most: 90, severity: warn, why: late bars miss their night}
+  no_trade_bars: missing
+  freshness: {warn_after_hours: 26, fail_after_hours: 30}
   block_share: 0.5
 """
 
@@ -93,6 +97,16 @@ periods_per_year: {24/7: 365}
 
 CALENDARS = "schema: 1\nXHKG: [{session: 2023-09-01, closed: true, why: typhoon}]\n"
 
+UNIVERSE = """\
+schema: 1
+liquid:
+  refresh: weekly
+  window_sessions: 30
+  min_completeness: {limit: 0.95, why: bars that exist}
+  required_tags: {tags: [halal], why: the mandate}
+  tiers: {core: 1000000}
+"""
+
 FILES: dict[type[BaseModel], str] = {
     Dataset: DATASET,
     StrategyConfiguration: STRATEGY,
@@ -100,6 +114,7 @@ FILES: dict[type[BaseModel], str] = {
     CostsPolicy: COSTS,
     PromotionPolicy: PROMOTION,
     CalendarsPolicy: CALENDARS,
+    UniversePolicy: UNIVERSE,
 }
 
 
@@ -317,7 +332,7 @@ def test_what_was_read_can_be_written_and_read_again(model: type[BaseModel]) -> 
             id="a misspelt severity",
         ),
         pytest.param(
-            SlaPolicy, "block_share", "blok_share", "it.yaml:7: unknown key 'crypto.blok_share': did you mean 'block_share'?",
+            SlaPolicy, "block_share", "blok_share", "it.yaml:10: unknown key 'crypto.blok_share': did you mean 'block_share'?",
             id="a misspelt key in a section",
         ),
         pytest.param(
@@ -345,6 +360,33 @@ def test_what_was_read_can_be_written_and_read_again(model: type[BaseModel]) -> 
         pytest.param(
             CalendarsPolicy, "closed: true", "closed: false", "it.yaml:2: XHKG[0].closed is false, expected True",
             id="a correction that corrects nothing",
+        ),
+        pytest.param(
+            SlaPolicy, "no_trade_bars: missing", "no_trade_bars: filled",
+            "it.yaml:2: crypto.filled is missing, expected a limit: filled bars are counted", id="bars filled and not counted",
+        ),
+        pytest.param(
+            SlaPolicy, "fail_after_hours: 30", "fail_after_hours: 20",
+            "it.yaml:9: crypto.freshness.fail_after_hours is 20, expected more than warn_after_hours (26)",
+            id="bars too old before they are old",
+        ),
+        pytest.param(
+            SlaPolicy, "at_most: 90, severity: warn", "at_most: 90, severity: warn, from: 2020-01-01",
+            "it.yaml:7: crypto.lateness.from is '2020-01-01', expected no date where severity is warn",
+            id="a warning that is to be enforced from a date",
+        ),
+        pytest.param(
+            UniversePolicy, "refresh: weekly", "refresh: daily",
+            "it.yaml:3: liquid.refresh is 'daily', expected 'weekly' or 'monthly'", id="a universe chosen anew every day",
+        ),
+        pytest.param(
+            UniversePolicy, "limit: 0.95, why: bars that exist", "limit: 95, why: bars that exist",
+            "it.yaml:5: liquid.min_completeness.limit is 95, expected at most 1", id="a share in percent",
+        ),
+        pytest.param(
+            UniversePolicy, "why: the mandate}", "why: the mandate}\n  forbidden_tags: {tags: [halal], why: none}",
+            "it.yaml:7: liquid.forbidden_tags.tags[0] is 'halal', expected a tag that is not required as well",
+            id="a tag that is required and forbidden",
         ),
     ],
 )  # fmt: skip
@@ -457,7 +499,7 @@ def test_bars_of_a_week_are_refused() -> None:
 
 def test_a_service_level_gives_its_limits_by_rule() -> None:
     section = parse(SLA, SlaPolicy, file="it.yaml").sections["crypto"]
-    assert list(section.limits) == ["completeness", "nan", "duplicates", "quarantined"]
+    assert list(section.limits) == ["completeness", "nan", "duplicates", "quarantined", "lateness"]
     assert section.limits["completeness"].from_ == date(2017, 7, 1)
     assert section.resample.min_share == 0.5
 

@@ -498,11 +498,11 @@ class TestContainers:
         lists = [[int(row[0].timestamp() * 1_000), *row[1:]] for row in frame.rows()]
         name, content = {
             "plain": ("a.csv", self.LINES),
-            "gzip": ("a.csv.gz", gzip.compress(self.LINES)),
+            "gzip": ("a.csv.gz", gzip.compress(self.LINES, mtime=0)),
             "zip": ("a.zip", self.zipped(**{"a.csv": self.LINES})),
             "parquet": ("a.parquet", parquet.getvalue()),
             "records": ("a.json", json.dumps({"candles": table}).encode()),
-            "lists": ("a.json.gz", gzip.compress(json.dumps(lists).encode())),
+            "lists": ("a.json.gz", gzip.compress(json.dumps(lists).encode(), mtime=0)),
         }[kind]
         assert rows(read_bar_file(write(content, name=name))).equals(rows(plain))
 
@@ -511,14 +511,14 @@ class TestContainers:
         [
             ("a.csv", b"PAR1....PAR1", errors.DisguisedFileError, "holds Parquet, its name promises text"),
             ("a.parquet", LINES, errors.DisguisedFileError, "holds text, its name promises Parquet"),
-            ("a.csv", gzip.compress(LINES), errors.DisguisedFileError, "holds gzip, its name promises text"),
+            ("a.csv", gzip.compress(LINES, mtime=0), errors.DisguisedFileError, "holds gzip, its name promises text"),
             ("a.csv.gz", LINES, errors.DisguisedFileError, "holds text, its name promises gzip"),
             ("a.zip", LINES, errors.DisguisedFileError, "holds text, its name promises a zip archive"),
-            ("a.csv.gz", gzip.compress(b"[[1]]"), errors.DisguisedFileError, "holds JSON, its name promises text"),
+            ("a.csv.gz", gzip.compress(b"[[1]]", mtime=0), errors.DisguisedFileError, "holds JSON, its name promises text"),
             ("a.csv", b"\x89PNG\r\n\x1a\n\0\0\0", errors.DisguisedFileError, "holds binary data"),
             ("a.csv", b"date,open\n\xff\xfa,1\n", errors.DamagedFileError, "no UTF-8 text"),
-            ("a.csv.gz", gzip.compress(LINES)[:-20], errors.DamagedFileError, "half written"),
-            ("a.csv.gz", gzip.compress(gzip.compress(LINES)), errors.DisguisedFileError, "holds binary data"),
+            ("a.csv.gz", gzip.compress(LINES, mtime=0)[:-20], errors.DamagedFileError, "half written"),
+            ("a.csv.gz", gzip.compress(gzip.compress(LINES, mtime=0), mtime=0), errors.DisguisedFileError, "holds binary data"),
             ("a.parquet", b"PAR1 and then nothing PAR1", errors.DamagedFileError, "no Parquet file"),
             ("a.json", b'{"candles": [', errors.DamagedFileError, "no JSON"),
             ("a.json", b"[" * 100_000, errors.DamagedFileError, "no JSON"),
@@ -555,7 +555,7 @@ class TestContainers:
     def test_a_bomb_is_not_unpacked(self, write, monkeypatch, name):
         monkeypatch.setattr(opened, "_FREE_BYTES", 1 << 20)
         bomb = OHLCV.encode() + b"\n" + b"0" * (1 << 23)
-        content = gzip.compress(bomb) if name.endswith("gz") else self.zipped(**{"a.csv": bomb})
+        content = gzip.compress(bomb, mtime=0) if name.endswith("gz") else self.zipped(**{"a.csv": bomb})
         with pytest.raises(errors.OversizedFileError, match="unpacks to more than its size allows"):
             read_bar_file(write(content, name=name))
 

@@ -170,6 +170,14 @@ def test_the_code_that_runs_is_the_code_that_is_hashed(root: Path) -> None:
             "params.fast.value is 25, expected 20 or 30, on the grid from 10 by 10", id="a value off its grid",
         ),
         pytest.param(
+            "datasets/crypto_5m.yaml", "[liquid_crypto]", "[liquid_cripto]",
+            "universes[0] is 'liquid_cripto': did you mean 'liquid_crypto'?", id="a universe nobody wrote",
+        ),
+        pytest.param(
+            "datasets/crypto_5m.yaml", "{kind: sample}", "{kind: ccxt, exchange: bitfinx}",
+            "source.exchange is 'bitfinx': did you mean 'bitfinex'?", id="an exchange that ccxt does not know",
+        ),
+        pytest.param(
             "policies/calendars.yaml", "schema: 1", "XNSY: []\nschema: 1",
             "XNSY is a list: did you mean 'XNYS'? Expected one of 24/7, CMES, FX, XHKG, XNYS", id="corrections of no calendar",
         ),
