@@ -67,7 +67,7 @@ def test_jobs_schedules_and_sensors_are_there_and_on(definitions: dg.Definitions
     }  # fmt: skip
     assert {one.default_status for one in repository.schedule_defs} == {dg.DefaultScheduleStatus.RUNNING}
     assert {one.default_status for one in repository.sensor_defs} == {dg.DefaultSensorStatus.RUNNING}
-    assert len(repository.schedule_defs) == 2
+    assert len(repository.schedule_defs) == 3, "one a data set, and the documents"
 
 
 def test_every_job_runs_in_one_process(definitions: dg.Definitions) -> None:

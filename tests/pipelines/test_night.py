@@ -97,7 +97,7 @@ def test_after_a_night_one_tick_of_each_sensor_asks_for_nothing(after: Workplace
 
 def test_after_a_night_the_schedule_asks_for_nothing(after: Workplace) -> None:
     repository = build(after).get_repository_def()
-    (schedule,) = repository.schedule_defs
+    schedule = repository.get_schedule_def("crypto_5m_nightly")
     context = dg.build_schedule_context(instance=instance(), repository_def=repository, scheduled_execution_time=now())
     tick = schedule.evaluate_tick(context)
     assert tick.run_requests == []
