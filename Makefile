@@ -21,9 +21,9 @@ test: .venv/.dev  ## the test suite, within a minute
 	@$(BIN)/python -m tests.warm
 	@$(BIN)/pytest -q -n 2 -m "not slow"
 
-test-slow: .venv/.dev  ## real processes, servers and a browser
+test-slow: .venv/.dev  ## real processes, servers, a browser and vendors' files; every law on many examples
 	@$(BIN)/python -m tests.warm
-	@$(BIN)/pytest -q -m slow
+	@$(BIN)/pytest -q -n 2 -m "slow or hypothesis" --hypothesis-profile thorough
 
 bench: .venv/.dev  ## measured speed, into benchmarks/results.json; ONLY=name,name for some
 	@$(BIN)/python -m benchmarks.run $(ONLY)

@@ -13,15 +13,21 @@ from resources.settings import engine_hash
 _CACHE = Path(__file__).parents[1] / ".pytest_cache" / "numba" / engine_hash().removeprefix("sha256:")[:16]
 os.environ["NUMBA_CACHE_DIR"] = str(_CACHE)
 
-hypothesis.settings.register_profile("gauntlet", deadline=None)
-hypothesis.settings.load_profile("gauntlet")
+# A law is tried on a few examples every time, and on many where time is taken for it (`make test-slow`).
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=100)
+hypothesis.settings.load_profile("quick")
 
 
 class ByFile(LoadFileScheduling):
-    """A file's tests go to one worker, which makes its fixtures once; all of tests/pipelines share one night."""
+    """A file's tests go to one worker, which makes its fixtures once; all of tests/pipelines share one night.
+
+    The slow ones take much longer than the night, and are spread over the workers by file.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "tests/pipelines" if nodeid.startswith("tests/pipelines/") else super()._split_scope(nodeid)
+        shares_the_night = nodeid.startswith("tests/pipelines/") and self.config.option.markexpr == "not slow"
+        return "tests/pipelines" if shares_the_night else super()._split_scope(nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:

@@ -14,6 +14,8 @@ from pipelines.workplace import Workplace, open_workplace
 from quality.promotion import Decision
 from resources.clock import now
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).parents[2]
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.backtest import Stop, decisions, grid, run, session_returns
@@ -54,7 +54,6 @@ def test_rows_are_the_bars_of_the_sessions_both_ends_included():
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=12))
-@settings(max_examples=50)
 def test_nothing_stands_on_the_grid_that_was_not_received_and_nothing_is_lost(present):
     there = {name: [row[i] for row in present] for i, name in enumerate("XY")}
     if not all(map(any, there.values())):
@@ -240,7 +239,6 @@ def test_a_day_on_which_nothing_is_held_counts_as_zero():
 
 
 @given(st.lists(st.floats(1, 1_000), min_size=1, max_size=20), st.data())
-@settings(max_examples=50)
 def test_returns_compound_to_the_last_equity(equity, data):
     sessions = sorted(data.draw(st.lists(st.integers(0, 9), min_size=len(equity), max_size=len(equity))))
     found = returns_of(equity, sessions, of=range(10))

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -72,7 +72,6 @@ def slow_resample(bars, due, *, minutes, min_share):
 
 
 @given(st.integers(1, 10_000), st.sampled_from([("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400), ("w", 604_800)]))
-@settings(max_examples=50)
 def test_a_timeframe_is_as_long_as_its_number_of_units(number, unit):
     letter, seconds = unit
     assert timeframe_us(f"{number}{letter}") == number * seconds * 1_000_000
@@ -88,7 +87,6 @@ def test_what_is_no_timeframe_is_refused_with_what_to_write(written):
 
 
 @given(days, st.sampled_from([("15m", 15), ("1h", 60), ("4h", 240), ("1d", 1440)]), st.sampled_from([0.0, 0.5, 1.0]))
-@settings(max_examples=60)
 def test_folding_agrees_with_folding_one_by_one(days, longer, min_share):
     timeframe, minutes = longer
     bars, due = grid_of(days)
@@ -98,7 +96,6 @@ def test_folding_agrees_with_folding_one_by_one(days, longer, min_share):
 
 
 @given(days, st.sampled_from(["15m", "1h", "4h", "1d"]), st.data())
-@settings(max_examples=60)
 def test_a_bar_that_comes_later_changes_nothing_that_was_known_before(days, timeframe, data):
     """Bars are dropped from a moment on, as they were not there yet; the calendar was."""
     bars, due = grid_of(days)
@@ -172,7 +169,6 @@ def test_two_splits_multiply():
     st.lists(st.tuples(st.integers(0, 14), st.sampled_from(["split", "dividend"]), st.floats(0.1, 5)), max_size=5),
     st.integers(0, 14),
 )
-@settings(max_examples=80)
 def test_what_happens_later_changes_no_earlier_bar(closes, happened, today):
     ex_dates = [(date(2024, 3, 4) + timedelta(days=day), kind, value) for day, kind, value in happened]
     until = date(2024, 3, 4) + timedelta(days=today)
@@ -183,7 +179,6 @@ def test_what_happens_later_changes_no_earlier_bar(closes, happened, today):
 
 
 @given(st.lists(st.floats(10, 1_000), min_size=2, max_size=12), st.integers(1, 11), st.floats(0.1, 20))
-@settings(max_examples=50)
 def test_a_split_makes_no_return_of_its_own(closes, day, ratio):
     """The same prices, written in new units from the ex-date on, give the same adjusted closes."""
     split = [close / ratio if number >= day else close for number, close in enumerate(closes)]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.causal import Bars, Column, crossed_above, crossed_below, derived, evaluate
@@ -200,7 +200,6 @@ def test_a_window_holds_at_least_this_bar(bars):
 
 
 @given(st.lists(st.floats(1, 1000), min_size=1, max_size=40), st.integers(1, 8))
-@settings(max_examples=60)
 def test_rolling_windows_agree_with_numpy(closes, n):
     frame = {"1h": hours(closes)}
     c = HOURS.close
@@ -235,7 +234,6 @@ def steps(columns):
 
 
 @given(st.recursive(BASES, steps, max_leaves=6), st.integers(0, 1000), st.data())
-@settings(max_examples=80)
 def test_no_column_changes_when_later_bars_are_cut(column, seed, data):
     rng = np.random.default_rng(seed)
     n_days = 4

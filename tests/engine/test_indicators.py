@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import polars_talib as talib
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.causal import Bars, evaluate
@@ -168,7 +168,6 @@ def test_the_first_value_comes_after_the_lookback_and_is_withheld_through_the_wa
 
 
 @given(st.sampled_from(sorted(INDICATORS)), st.integers(2, 12), st.integers(1, 300), st.integers(0, 10_000))
-@settings(max_examples=60)
 def test_more_history_before_the_warm_up_changes_nothing_after_it(name, length, n_earlier, seed):
     frame = random_walk("1d", 900, seed=seed)
     column = {"it": indicator(name, DAYS, length=length)}

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import EmptySeriesError, NotFiniteError, OutOfBoundsError
@@ -63,7 +63,6 @@ def test_one_trial_was_not_selected_from_anything():
 
 
 @given(st.floats(-0.5, 0.5), st.lists(st.integers(1, 10**9), min_size=2, max_size=8), st.floats(0, 1))
-@settings(max_examples=100)
 def test_more_trials_never_raise_the_deflated_ratio(sharpe, counts, variance):
     deflated = [
         deflated_sharpe_ratio(sharpe, 500, -1.0, 9.0, n_trials=n_trials, trials_variance=variance)
@@ -73,7 +72,6 @@ def test_more_trials_never_raise_the_deflated_ratio(sharpe, counts, variance):
 
 
 @given(st.integers(2, 10**9), st.floats(0, 10), st.floats(0.01, 100))
-@settings(max_examples=100)
 def test_trials_that_vary_more_are_expected_to_show_proportionally_more(n_trials, variance, times):
     once = expected_maximum_sharpe(n_trials, variance)
     assert expected_maximum_sharpe(n_trials, variance * times**2) == pytest.approx(once * times)

@@ -426,7 +426,6 @@ def up_to(result, t):
     return [array.tobytes() for array in (*curves, *logs)]
 
 
-@settings(max_examples=50)
 @given(seeds, variants, st.integers(0, 58))
 def test_a_decision_on_bar_t_moves_nothing_before_bar_t_plus_1(seed, variant, t):
     bars = random_market(seed)
@@ -440,7 +439,6 @@ def test_a_decision_on_bar_t_moves_nothing_before_bar_t_plus_1(seed, variant, t)
         np.testing.assert_array_equal(getattr(before, name)[: t + 1], getattr(after, name)[: t + 1])
 
 
-@settings(max_examples=50)
 @given(seeds, variants, st.integers(1, 59))
 def test_cut_data_give_cut_results(seed, variant, n_bars):
     bars = random_market(seed)
@@ -451,7 +449,6 @@ def test_cut_data_give_cut_results(seed, variant, n_bars):
     )
 
 
-@settings(max_examples=100)
 @given(seeds, variants)
 def test_edge_less_costs_plus_dividends_is_the_change_in_equity(seed, variant):
     bars = random_market(seed)
@@ -466,7 +463,6 @@ def test_edge_less_costs_plus_dividends_is_the_change_in_equity(seed, variant):
     assert result.cash[-1] == result.equity[-1]
 
 
-@settings(max_examples=50)
 @given(seeds, variants)
 def test_shorts_on_mirrored_prices_earn_what_longs_earn(seed, variant):
     bars = random_market(seed, n_instruments=1)
@@ -480,7 +476,6 @@ def test_shorts_on_mirrored_prices_earn_what_longs_earn(seed, variant):
     np.testing.assert_allclose(long.equity, short.equity, rtol=1e-12)
 
 
-@settings(max_examples=50)
 @given(seeds, variants)
 def test_doubling_cash_and_sizes_doubles_pnl_when_costs_are_proportional(seed, variant):
     bars = random_market(seed)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.costs import FeePeriod, FeeTier
@@ -142,7 +142,6 @@ def near(values):
     return pytest.approx(values, rel=1e-9, abs=1e-9, nan_ok=True)
 
 
-@settings(max_examples=100)
 @given(scenarios())
 def test_kernel_and_twin_agree_on_every_fill_trade_and_cent(scenario):
     seen, expected = kernel(scenario), simulated(scenario)

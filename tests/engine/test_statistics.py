@@ -6,7 +6,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from engine import statistics
@@ -69,7 +69,6 @@ def test_the_sharpe_ratio_of_four_returns_worked_by_hand():
 
 
 @given(basis_points)
-@settings(max_examples=100)
 def test_the_sharpe_ratio_agrees_with_exact_fractions(points):
     assume(len(set(points)) > 1)
     mean = Fraction(sum(points), 10_000 * len(points))
@@ -78,7 +77,6 @@ def test_the_sharpe_ratio_agrees_with_exact_fractions(points):
 
 
 @given(basis_points, st.floats(1e-3, 1e3))
-@settings(max_examples=100)
 def test_the_size_of_the_bet_does_not_change_the_sharpe_ratio(points, size):
     assume(len(set(points)) > 1)
     once = statistics.sharpe_ratio(as_returns(points))
@@ -135,7 +133,6 @@ def test_the_drawdown_is_from_the_running_peak_and_not_from_the_last_one():
 
 
 @given(basis_points)
-@settings(max_examples=100)
 def test_the_drawdown_agrees_with_exact_fractions_and_is_a_fraction(points):
     drawdown = statistics.max_drawdown(as_returns(points))
     assert drawdown == pytest.approx(slow_max_drawdown(points), abs=1e-12)
@@ -143,7 +140,6 @@ def test_the_drawdown_agrees_with_exact_fractions_and_is_a_fraction(points):
 
 
 @given(basis_points, basis_points)
-@settings(max_examples=100)
 def test_a_longer_record_never_has_a_smaller_drawdown(points, more):
     shorter, longer = statistics.max_drawdown(as_returns(points)), statistics.max_drawdown(as_returns(points + more))
     assert longer >= shorter
@@ -159,7 +155,6 @@ def test_more_than_everything_cannot_be_lost(measure):
 
 
 @given(basis_points)
-@settings(max_examples=100)
 def test_skewness_and_kurtosis_agree_with_exact_fractions(points):
     assume(len(set(points)) > 1)
     variance = slow_central_moment(points, 2)
@@ -236,7 +231,6 @@ def test_the_track_record_is_as_long_as_the_2012_paper_says(periods, skewness, k
 
 
 @given(ratios, ratios, lengths)
-@settings(max_examples=60)
 def test_the_probabilistic_ratio_agrees_with_its_formula_integrated_by_hand(sharpe, benchmark, n):
     skewness, kurtosis = -0.5, 6.0
     z = (sharpe - benchmark) / math.sqrt((1 - skewness * sharpe + (kurtosis - 1) / 4 * sharpe * sharpe) / (n - 1))
@@ -246,7 +240,6 @@ def test_the_probabilistic_ratio_agrees_with_its_formula_integrated_by_hand(shar
 
 
 @given(ratios, ratios, st.floats(0.6, 0.999))
-@settings(max_examples=100)
 def test_a_record_of_the_minimum_length_is_believed_at_that_confidence(sharpe, benchmark, confidence):
     assume(sharpe > benchmark + 0.01)
     skewness, kurtosis = -1.0, 8.0
@@ -256,7 +249,6 @@ def test_a_record_of_the_minimum_length_is_believed_at_that_confidence(sharpe, b
 
 
 @given(ratios, ratios, ratios, lengths, st.sampled_from(["2012", "2025"]))
-@settings(max_examples=100)
 def test_a_higher_benchmark_is_never_more_probably_beaten(sharpe, first, second, n, convention):
     lower, higher = (
         statistics.probabilistic_sharpe_ratio(sharpe, benchmark, n, 0.0, 3.0, convention=convention)

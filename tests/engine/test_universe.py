@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -89,7 +89,6 @@ histories = st.lists(st.one_of(bars, bars, absent), max_size=14)
 
 
 @given(histories, st.integers(1, 6))
-@settings(max_examples=60)
 def test_the_measures_are_those_of_a_slow_twin(rows: list[Any], window: int) -> None:
     frame = known(*rows)
     fast = measures(frame, window_sessions=window).select(MEASURES).rows()
@@ -102,7 +101,6 @@ def test_the_measures_are_those_of_a_slow_twin(rows: list[Any], window: int) -> 
 
 
 @given(histories, histories, st.integers(1, 6))
-@settings(max_examples=60)
 def test_nothing_from_a_session_on_changes_what_was_known_before_it(
     past: list[Any], futures: list[Any], window: int
 ) -> None:
@@ -114,7 +112,6 @@ def test_nothing_from_a_session_on_changes_what_was_known_before_it(
 
 
 @given(histories, st.lists(st.just(bar(1e12, 1e12)), max_size=4))
-@settings(max_examples=40)
 def test_what_left_the_window_leaves_no_trace(recent: list[Any], long_ago: list[Any]) -> None:
     """Where a running sum would keep the rounding of numbers that are far larger."""
     window = len(recent) + 1

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import OutOfBoundsError
@@ -36,14 +36,12 @@ def slow_windows(n_periods, *, in_sample, out_of_sample, purge, anchored):
 
 
 @given(histories, plans)
-@settings(max_examples=100)
 def test_windows_agree_with_counting_periods_one_by_one(n_periods, plan):
     found = [(list(window.in_sample), list(window.out_of_sample)) for window in windows(n_periods, **plan)]
     assert found == slow_windows(n_periods, **plan)
 
 
 @given(histories, plans)
-@settings(max_examples=100)
 def test_out_of_sample_is_one_stretch_without_gap_or_overlap(n_periods, plan):
     found = windows(n_periods, **plan)
     judged_on = [period for window in found for period in window.out_of_sample]
@@ -53,7 +51,6 @@ def test_out_of_sample_is_one_stretch_without_gap_or_overlap(n_periods, plan):
 
 
 @given(histories, plans)
-@settings(max_examples=100)
 def test_what_is_decided_in_sample_and_held_through_the_purge_is_closed_before_it_is_judged(n_periods, plan):
     """On timestamps: sessions are labelled a day apart, a position opened on the last one is held `purge` days."""
     opens = [datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=day) for day in range(n_periods)]
@@ -67,14 +64,12 @@ def test_what_is_decided_in_sample_and_held_through_the_purge_is_closed_before_i
 
 
 @given(histories, histories, plans)
-@settings(max_examples=100)
 def test_more_history_adds_windows_and_changes_none(n_periods, more, plan):
     before, after = windows(n_periods, **plan), windows(n_periods + more, **plan)
     assert after[: len(before)] == before
 
 
 @given(histories, plans)
-@settings(max_examples=100)
 def test_rolling_windows_are_equally_long_and_anchored_ones_grow_from_the_start(n_periods, plan):
     rolling = windows(n_periods, **{**plan, "anchored": False})
     anchored = windows(n_periods, **{**plan, "anchored": True})

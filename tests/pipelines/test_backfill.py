@@ -18,6 +18,8 @@ from quality import tables
 from resources.errors import NobodyToAskError, OutsideDatasetError, UnknownDatasetError
 from tests.small_project import CHECKOUT, FIRST, LAST, STRATEGY, instance, open_small, restating, write_project
 
+pytestmark = pytest.mark.slow
+
 DAY = date(2017, 7, 17)
 BTC, ETH = "BTCUSD.BITFINEX", "ETHUSD.BITFINEX"
 DERIVED = ("bars", "quarantine", "digests", "sla_record", "resampled_bars", "features")

@@ -14,6 +14,8 @@ import pytest
 from pipelines.cli.main import main
 from tests.sample_packing import SHARED
 
+pytestmark = pytest.mark.slow
+
 KEYS = [
     *("file", "format", "rows", "first", "last", "expected", "present", "missing", "completeness"),
     *("duplicates_identical", "duplicates_conflicting", "out_of_order", "off_grid", "off_session", "unparsable_ts"),

@@ -24,6 +24,8 @@ from resources.sources.files_source import FilesSource
 from tests.sample_packing import SHARED
 from tests.small_project import CHECKOUT, DATASET, write_project
 
+pytestmark = pytest.mark.slow
+
 needs_shared_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data is not beside this checkout")
 BTC, ETH = "BTCUSD.BITFINEX", "ETHUSD.BITFINEX"
 DROPPED = DATASET.replace("crypto_5m", "dropped").replace("kind: sample", "kind: files")

@@ -293,6 +293,7 @@ def test_a_comment_changes_no_version(after: Workplace, monkeypatch: pytest.Monk
     assert quiet_night(open_small(after.settings.project, monkeypatch)).run_ids == []
 
 
+@pytest.mark.slow
 def test_a_strategy_that_raises_fails_alone_and_is_told(after: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = after.settings.project / "strategies"
     broken = (

@@ -16,6 +16,8 @@ from quality import tables
 from resources.lake import Lake
 from resources.warehouse import Warehouse
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 FIRST = datetime(2020, 1, 1, tzinfo=UTC)
 ROW = {"dataset": "small", "instrument": "ONE.TEST", "sequence": 1, "filled": False, "volume": None}

@@ -240,7 +240,6 @@ def test_what_lies_before_the_sessions_or_after_them_has_no_ex_date_and_is_left_
         st.tuples(st.sampled_from([1.0, 2.0, 7.0, 0.5]), st.floats(0, 0.05), st.floats(20, 200)), min_size=2, max_size=8
     )
 )
-@settings(max_examples=60)
 def test_the_actions_of_a_factor_file_carry_prices_forward_as_its_factors_carry_them_back(drawn: list[Any]) -> None:
     """A return adjusted either way is the same: price x price factor x split factor, against raw x our factor."""
     sessions = [later(day) for day in range(len(drawn) + 1)]
@@ -288,7 +287,6 @@ def test_nobody_is_asked_for_days_on_which_it_was_not_listed(
 
 
 @given(st.lists(st.integers(0, 60), max_size=4, unique=True), st.integers(0, 70), st.integers(0, 70))
-@settings(max_examples=60)
 def test_the_spans_of_an_instrument_tile_its_listing(ends: list[int], a: int, b: int) -> None:
     listed, delisted = later(0), later(65)
     former = [{"symbol": f"N{day}", "until": later(day)} for day in sorted(ends)]

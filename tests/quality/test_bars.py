@@ -116,7 +116,6 @@ def count_of(found):
 
 
 @given(rows, every_receipt, ranges, st.sampled_from(POLICIES), st.sampled_from([None, 1.5]))
-@settings(max_examples=60)
 def test_the_judge_says_what_its_slow_twin_says(rows, said, span, policy, ratio):
     raw = received(*rows)
     first, last = span
@@ -439,7 +438,6 @@ def test_a_row_that_was_refused_at_first_was_received_when_it_was_good():
 
 
 @given(st.sets(st.integers(0, 8)), st.sampled_from([0, 1]))
-@settings(max_examples=50)
 def test_bars_are_filled_as_the_slow_twin_fills_them(present, n_before):
     bars = (
         DUE[sorted(present)]
@@ -476,7 +474,6 @@ def accepted(bars):
 
 
 @given(bars)
-@settings(max_examples=50)
 def test_digests_are_those_of_the_slow_twin(bars):
     frame = accepted(bars)
     found = {session: (digest, n_bars) for session, digest, n_bars in digests(frame).iter_rows()}
@@ -484,7 +481,6 @@ def test_digests_are_those_of_the_slow_twin(bars):
 
 
 @given(bars, st.data())
-@settings(max_examples=50)
 def test_a_digest_changes_exactly_when_a_bar_of_its_session_does(bars, data):
     at, name = data.draw(st.integers(0, len(bars) - 1)), data.draw(st.sampled_from(COLUMNS))
     value = data.draw(values)

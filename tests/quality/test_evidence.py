@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -104,7 +104,6 @@ def test_a_metric_without_a_definition_is_refused_with_the_nearest_name():
         Evidence.model_validate(evidence_of().model_dump() | {"metrics": {"zzz": measurement}})
 
 
-@settings(max_examples=50)
 @given(st.permutations(["oos_sharpe", "n_trades", "max_drawdown", "pbo"]))
 def test_the_order_of_measuring_does_not_change_the_id(order):
     values = {"oos_sharpe": 0.9, "n_trades": 31, "max_drawdown": 0.1, "pbo": math.nan}

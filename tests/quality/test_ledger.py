@@ -3,7 +3,7 @@
 from datetime import timedelta, timezone
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -72,7 +72,6 @@ def test_a_sound_ledger_verifies_as_the_contract_prints_it():
     assert verify({}).model_dump(mode="json") == {"ok": True, "entries": 0, "head": None, "broken": []}
 
 
-@settings(max_examples=50)
 @given(st.integers(1, 6), st.data())
 def test_an_edited_entry_is_named_itself(length, data):
     entries = history(length)
@@ -82,7 +81,6 @@ def test_an_edited_entry_is_named_itself(length, data):
     assert broken(files, entries[-1].head) == [n]
 
 
-@settings(max_examples=50)
 @given(st.integers(1, 6), st.data())
 def test_a_missing_entry_is_named_by_its_number(length, data):
     entries = history(length)
@@ -92,7 +90,6 @@ def test_a_missing_entry_is_named_by_its_number(length, data):
     assert broken(files, entries[-1].head) == [n]
 
 
-@settings(max_examples=50)
 @given(st.integers(2, 6), st.data())
 def test_reordered_entries_are_found(length, data):
     entries = history(length)
@@ -101,7 +98,6 @@ def test_reordered_entries_are_found(length, data):
     assert broken(files)[0] == next(place for place, n in enumerate(order, start=1) if place != n)
 
 
-@settings(max_examples=50)
 @given(st.integers(1, 5), st.data())
 def test_any_other_bytes_of_any_entry_are_found(length, data):
     entries = history(length)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -200,7 +200,6 @@ def better(value, gain, rule):
     return value + gain if "at_least" in rule else value - gain
 
 
-@settings(max_examples=100)
 @given(rules, st.sampled_from(["paper", "live"]), st.data())
 def test_better_evidence_never_turns_an_approval_into_a_refusal(rules, to, data):
     values = {each["metric"]: data.draw(numbers) for each in rules} | {"look_ahead_certificate": data.draw(numbers)}
@@ -217,7 +216,6 @@ def test_better_evidence_never_turns_an_approval_into_a_refusal(rules, to, data)
     assert after.approved or not before.approved
 
 
-@settings(max_examples=50)
 @given(rules, st.data())
 def test_a_decision_is_approved_exactly_when_there_are_rules_and_none_failed(rules, data):
     values = {metric: data.draw(numbers) for metric in {each["metric"] for each in rules}}

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.bars import COLUMNS
@@ -216,7 +216,6 @@ actions = st.lists(
 
 
 @given(series, actions, st.sampled_from(["traded", "ticks", "none"]), st.booleans())
-@settings(max_examples=60)
 def test_bars_follow_each_other_as_the_slow_twin_says(series, actions, volume, first_is_before):
     schema = {"session": pl.Date, "ts": tables.TS, **dict.fromkeys(COLUMNS, pl.Float64)}
     rows = [
@@ -381,7 +380,6 @@ def test_the_next_judged_session_is_held_back_also_after_days_without_one():
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=8), st.data())
-@settings(max_examples=50)
 def test_a_verdict_reaches_the_next_session_and_no_other(failed, data):
     judged_on = data.draw(st.integers(0, len(failed) - 1))
     changed = [not fails if n == judged_on else fails for n, fails in enumerate(failed)]

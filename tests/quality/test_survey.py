@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.cli.check import due_bars
@@ -219,7 +219,6 @@ def twin(rows: Sequence[Row], expected: Sequence[int]) -> dict[str, int]:
     }
 
 
-@settings(max_examples=100)
 @given(st.lists(rows, max_size=25))
 def test_every_count_is_that_of_the_slow_twin(rows: list[Row]) -> None:
     seen = counted(*rows)._asdict()
@@ -227,7 +226,6 @@ def test_every_count_is_that_of_the_slow_twin(rows: list[Row]) -> None:
     assert {name: seen[name] for name in expected} == expected
 
 
-@settings(max_examples=50)
 @given(st.lists(rows, min_size=1, max_size=15))
 def test_what_is_present_and_what_is_missing_make_what_is_expected(rows: list[Row]) -> None:
     seen = counted(*rows)

@@ -15,6 +15,8 @@ from resources.calendars import open_calendar
 from resources.sources.protocol import RECEIVED
 from tests.sample_packing import SHARED
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2024, 3, 4, tzinfo=UTC)
 NO_ACTIONS = pl.DataFrame(schema={"ex_date": pl.Date, "kind": pl.String, "value": pl.Float64})
 needs_shared_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data is not beside this checkout")

@@ -606,6 +606,7 @@ AFTER_ZONES, BEFORE_NOW = (datetime.fromisoformat(f"{year}-01-01") for year in (
 LAWS = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+@pytest.mark.slow
 @LAWS
 @given(st.lists(st.tuples(prices, prices, prices, prices, st.floats(0, 1e15)), min_size=2, max_size=20))
 def test_what_was_written_is_what_is_read(tmp_path, values):
@@ -619,6 +620,7 @@ def test_what_was_written_is_what_is_read(tmp_path, values):
     assert found.schema == RECEIVED
 
 
+@pytest.mark.slow
 @LAWS
 @given(
     st.lists(st.datetimes(AFTER_ZONES, BEFORE_NOW), min_size=1, max_size=30),

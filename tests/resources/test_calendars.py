@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -337,7 +337,6 @@ def spans(draw: st.DrawFn) -> tuple[date, date]:
     return first, first + timedelta(days=draw(st.integers(0, 40)))
 
 
-@settings(max_examples=50)
 @given(name=st.sampled_from(NAMES), span=spans(), timeframe=st.sampled_from(("5m", "1h", "1d")))
 def test_bars_are_due_in_the_sessions_and_in_no_others(name: str, span: tuple[date, date], timeframe: str) -> None:
     calendar = open_calendar(name)
@@ -346,7 +345,6 @@ def test_bars_are_due_in_the_sessions_and_in_no_others(name: str, span: tuple[da
     assert due.schema == {"session": pl.Date, "ts": pl.Datetime("us", "UTC"), "known_at": pl.Datetime("us", "UTC")}
 
 
-@settings(max_examples=50)
 @given(name=st.sampled_from(NAMES), span=spans(), timeframe=st.sampled_from(("5m", "7m", "1h")))
 def test_one_bar_is_known_before_the_next_one_opens(name: str, span: tuple[date, date], timeframe: str) -> None:
     due = open_calendar(name).due(*span, timeframe)
@@ -354,7 +352,6 @@ def test_one_bar_is_known_before_the_next_one_opens(name: str, span: tuple[date,
     assert (due["known_at"][:-1] <= due["ts"][1:]).all()
 
 
-@settings(max_examples=50)
 @given(name=st.sampled_from(NAMES), span=spans(), timeframe=st.sampled_from(("5m", "1d")))
 def test_the_last_bar_of_a_session_is_known_at_its_close(name: str, span: tuple[date, date], timeframe: str) -> None:
     calendar = open_calendar(name)
@@ -362,7 +359,6 @@ def test_the_last_bar_of_a_session_is_known_at_its_close(name: str, span: tuple[
     assert all(calendar.session_close(session) == known_at for session, known_at in last.iter_rows())
 
 
-@settings(max_examples=50)
 @given(name=st.sampled_from(NAMES), span=spans())
 def test_a_span_is_the_sum_of_its_days(name: str, span: tuple[date, date]) -> None:
     calendar = open_calendar(name)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -265,7 +265,6 @@ def test_files_are_cut_so_that_each_holds_a_stretch_of_sessions(lake: Lake, monk
     sequences=st.lists(st.integers(0, 4), max_size=3),
     instruments=st.lists(st.sampled_from(["A.TEST", "B.TEST", "C.TEST"]), max_size=2),
 )
-@settings(max_examples=50)
 def test_leaving_files_out_changes_no_answer(
     many_files: tuple[Lake, pl.DataFrame], days: list[int], sequences: list[int], instruments: list[str]
 ) -> None:

@@ -15,6 +15,8 @@ from resources.calendars import open_calendar
 from resources.lake import Lake
 from resources.warehouse import Warehouse, ask
 
+pytestmark = pytest.mark.slow
+
 DAYS = [date(2020, 1, 1) + timedelta(days=n) for n in range(6)]
 SMALL_FILES = 4
 

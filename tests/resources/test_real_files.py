@@ -12,7 +12,11 @@ from resources.bar_files.reading import BarFile, read_bar_file
 from resources.errors import AmbiguousLayoutError, ExchangedColumnsError, NoDataError, UnknownLayoutError
 from tests.sample_packing import SHARED
 
-pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data is not beside this checkout")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data is not beside this checkout"),
+    pytest.mark.slow,
+]
 
 INVENTORY: list[dict[str, Any]] = (
     json.loads((SHARED / "inventory.json").read_text())["files"] if SHARED.is_dir() else []

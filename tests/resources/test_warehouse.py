@@ -23,6 +23,8 @@ from resources.lake import Lake
 from resources.warehouse import Warehouse
 from resources.warehouse import ask as answer_to
 
+pytestmark = pytest.mark.slow
+
 FIRST = datetime(2020, 1, 1, tzinfo=UTC)
 
 

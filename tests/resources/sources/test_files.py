@@ -22,6 +22,8 @@ from tests.fakes import ONE, OTHER, small_dataset
 from tests.resources.sources.suite import Facts, Opened, SourceSuite
 from tests.sample_packing import SHARED
 
+pytestmark = pytest.mark.slow
+
 needs_shared_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data is not beside this checkout")
 BOTH = small_dataset(ONE, OTHER, source={"kind": "files"})
 DAYS = [date(2020, 1, 1) + timedelta(days=n) for n in range(31)]
@@ -411,7 +413,9 @@ def test_sessions_of_new_york_are_those_that_the_bars_are_of(drop: Drop, places:
 
 
 @needs_shared_data
-def test_dividends_are_stated_for_the_sessions_of_a_files_bars_and_splits_it_was_divided_by_are_not(drop: Drop, places: Settings) -> None:
+def test_dividends_are_stated_for_the_sessions_of_a_files_bars_and_splits_it_was_divided_by_are_not(
+    drop: Drop, places: Settings
+) -> None:
     dataset = small_dataset("KO.XNYS", source={"kind": "files", "format": "zipline_csvdir"}, calendar="XNYS")
     drop("KO.csv.gz", real("equity/zipline_csvdir/KO.csv.gz"))
     source = FilesSource(dataset, places)
@@ -419,7 +423,9 @@ def test_dividends_are_stated_for_the_sessions_of_a_files_bars_and_splits_it_was
     (stated,) = source.statements()
     assert (stated.instrument, stated.source, stated.origin) == ("KO.XNYS", "files", "KO.csv.gz")
     assert (stated.first, stated.last) == (given.first, given.last) == (date(2012, 1, 3), date(2014, 12, 31))
-    assert set(stated.actions["kind"]) == {"dividend"}, "35 dollars before Coca-Cola's two for one of 2012-08-13 as after"
+    assert set(stated.actions["kind"]) == {"dividend"}, (
+        "35 dollars before Coca-Cola's two for one of 2012-08-13 as after"
+    )
     assert source.corporate_actions(dataset.instruments).height == stated.actions.height
 
 
