@@ -157,6 +157,7 @@ def _run(definitions: dg.Definitions, work: night.Work) -> None:
     assert result.success
 
 
+@pytest.mark.slow
 def test_a_rerun_of_a_day_changes_no_table(after: Workplace) -> None:
     tables = ("receipts", "raw_bars", "bars", "quarantine", "digests", "sla_record", "resampled_bars", "features")
     before = {name: _content(after, name) for name in tables}

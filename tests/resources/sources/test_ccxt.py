@@ -26,6 +26,8 @@ from tests.fakes import small_dataset
 from tests.resources.sources.servers import HANG_UP, Exchange, LocalServer, Reply, as_json, price_at
 from tests.resources.sources.suite import NOBODY, Facts, Opened, SourceSuite, named, received, rows_of
 
+pytestmark = pytest.mark.slow
+
 FIRST, LAST = date(2024, 3, 1), date(2024, 3, 4)
 NOW = datetime(2024, 3, 5, 0, 1, tzinfo=UTC)
 BITCOIN = named("BTCUSDT.BINANCE", "BTC/USDT", listed=date(2024, 1, 1))
