@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import dagster as dg
 import polars as pl
 
-from assets import inputs
 from assets.partitions import key_format
 from quality.datasets import Dataset
 from resources.lake import Lake

@@ -136,7 +136,7 @@ def _received(project: Project, dataset: Dataset) -> dg.AssetsDefinition:
         got = receive(lake, dataset, source, firsts=firsts, last=days.last, at=now())
         report(context, dataset, "receipts", {"new": got.receipts.height, "asked from": str(min(firsts.values()))})
         for instrument, reason in got.failed.items():
-            context.log.warning(f"{instrument} was not delivered: {reason}")
+            context.log.warning("%s was not delivered: %s", instrument, reason)
         return dg.MaterializeResult(
             metadata={"rows": got.rows, "new_rows": got.new_rows},
             check_results=[
@@ -144,7 +144,7 @@ def _received(project: Project, dataset: Dataset) -> dg.AssetsDefinition:
                     check_name=DELIVERED,
                     passed=not got.failed,
                     severity=dg.AssetCheckSeverity.WARN,
-                    metadata={instrument: reason for instrument, reason in got.failed.items()},
+                    metadata=dict(got.failed),
                 )
             ],
         )

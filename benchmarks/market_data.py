@@ -30,8 +30,7 @@ from pipelines.requests import assets_of
 from pipelines.workplace import Workplace, open_workplace
 from quality.datasets import Dataset
 from resources.clock import now
-from resources.market import raw_bars
-from resources.market import calendar_of
+from resources.market import calendar_of, raw_bars
 from resources.settings import numbers_hash
 from resources.sources.protocol import ACTIONS, RECEIVED, Delivery, Instrument, Source
 from resources.sources.registry import Sources
@@ -249,6 +248,6 @@ def _write_project(*, last: date) -> None:
 
 
 def _open() -> Workplace:
-    os.environ["GAUNTLET_PROJECT"] = str(ROOT)  # noqa: TID251 - a process of its own
+    os.environ["GAUNTLET_PROJECT"] = str(ROOT)
     os.environ["GAUNTLET_HOME"] = str(ROOT / "home")
     return open_workplace()._replace(sources=WalkSources())
