@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 RESULTS = Path(__file__).parent / "results.json"
 BENCHMARKS = {
-    "pipeline_42m": "benchmarks.market_data:pipeline_42m",
+    "pipeline_42m": "benchmarks.market_data:pipeline_42m",  # in this order: each works on the lake of the one before
     "night_100": "benchmarks.market_data:night_100",
     "read_instrument": "benchmarks.market_data:read_instrument",
     "reingest_day_100": "benchmarks.market_data:reingest_day_100",
