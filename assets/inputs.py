@@ -134,7 +134,7 @@ def features(project: Project, dataset: Dataset, of: Held, sessions: Iterable[da
     """Of every partition that `sessions` fall into; each depends on all bars and corporate actions up to its last."""
     policy = _making(project, dataset)
     wanted = dataset.model_dump(mode="json", include={"resample", "features", "timeframe", "start", "calendar"})
-    chain = document_hash([wanted, policy, numbers_hash()])
+    chain = document_hash([wanted, policy, corrections(project, dataset), numbers_hash()])
     inputs = {}
     label = key_format(dataset)
     bars, paid = _texts(of.digests, "session", label), _texts(of.actions, "ex_date", label)

@@ -36,6 +36,7 @@ from quality.policies import Limit, ServiceLevel
 from resources.behind import Behind
 from resources.calendars import Calendar
 from resources.clock import now
+from resources.errors import NoSessionError, NothingHeldError
 from resources.intake import asked_until, receive
 from resources.lake import Between, Condition, Lake
 from resources.market import (
@@ -134,7 +135,12 @@ def _received(project: Project, dataset: Dataset) -> dg.AssetsDefinition:
         days, source = wanted_days(context, project, dataset, lake, sources), sources.open(dataset)
         firsts = to_ask(project, dataset, lake, days)
         got = receive(lake, dataset, source, firsts=firsts, last=days.last, at=now())
-        report(context, dataset, "receipts", {"new": got.receipts.height, "asked from": str(min(firsts.values()))})
+        report(
+            context,
+            dataset,
+            "receipts",
+            {"new": got.receipts.height, "asked from": str(min(firsts.values(), default=None))},
+        )
         for instrument, reason in got.failed.items():
             context.log.warning("%s was not delivered: %s", instrument, reason)
         return dg.MaterializeResult(
@@ -178,17 +184,23 @@ def freshness(project: Project, dataset: Dataset) -> dg.FreshnessPolicy | None:
 
 
 def _sla_checks(project: Project, dataset: Dataset) -> dg.AssetChecksDefinition:
-    policy = project.sla[dataset.sla]
+    policy, key = project.sla[dataset.sla], dg.AssetKey([dataset.name, "bars"])
 
     @dg.multi_asset_check(
         specs=[
-            dg.AssetCheckSpec(rule, asset=[dataset.name, "bars"], blocking=True, description=limit.why)
+            dg.AssetCheckSpec(rule, asset=key, blocking=True, description=limit.why)
             for rule, limit in policy.limits.items()
         ],
         name=f"{dataset.name}_sla",
     )
     def sla_checks(context: dg.AssetCheckExecutionContext, lake: Lake) -> Iterator[dg.AssetCheckResult]:
         record = lake.read("sla_record", dataset=dataset.name)
+        if record.is_empty():
+            for rule in policy.limits:
+                yield dg.AssetCheckResult(
+                    check_name=rule, asset_key=key, passed=True, description="nothing was judged yet"
+                )
+            return
         newest = as_of(context.run.tags, record["session"].max())  # type: ignore[arg-type]
         record = record.filter(pl.col("session") <= newest)
         stopped = sla.block(record, block_share=policy.block_share)
@@ -238,16 +250,26 @@ def _features(project: Project, dataset: Dataset) -> dg.AssetsDefinition:
 def wanted_days(
     context: dg.AssetExecutionContext, project: Project, dataset: Dataset, lake: Lake, sources: Sources
 ) -> Span:
-    """The days of a run's partitions, not after what is there by now or what the run was told to stop at."""
+    """The days of a run's partitions, not after what is there by now or what the run was told to stop at.
+
+    Raises NoSessionError for a data set that has no session yet.
+    """
     receipts = lake.read("receipts", dataset=dataset.name)
     sessions = sessions_until(dataset, calendar_of(project, dataset), sources.open(dataset), receipts, at=now())
+    if not sessions:
+        raise NoSessionError(None, dataset.start)
     return span(dataset, context.partition_keys, as_of=as_of(context.run.tags, sessions[-1]))
 
 
 def to_ask(project: Project, dataset: Dataset, lake: Lake, days: Span) -> dict[str, date]:
-    """From which day on each instrument has to be asked for; when all were asked for all of `days`, all once more."""
+    """From which day on each instrument has to be asked for; when all were asked for all of `days`, all once more.
+
+    What somebody imported by hand says nothing of whether the source was asked.
+    """
     sessions = calendar_of(project, dataset).sessions(*days)
-    receipts = lake.read("receipts", dataset=dataset.name)
+    if not sessions:
+        return {}
+    receipts = lake.read("receipts", dataset=dataset.name, source=dataset.source.kind)
     reached = asked_until(receipts, [instrument.id for instrument in dataset.instruments], sessions)
     missing = {
         instrument: days.first if until is None else until + timedelta(days=1)
@@ -269,9 +291,11 @@ def judge_sessions(
 ) -> dg.MaterializeResult:
     """Read, judge, write, say: the bars of `days` and what is written beside them."""
     name, calendar = dataset.name, calendar_of(project, dataset)
+    if not calendar.sessions(*days):
+        return dg.MaterializeResult(metadata={"rows": 0, "quarantined": 0, "sessions": 0})
     receipts, actions = lake.read("receipts", dataset=name), lake.read("corporate_actions", dataset=name)
     current = inputs.bars(project, dataset, receipts, actions, calendar.sessions(*days))
-    wider = with_next(lake, dataset, calendar, days)
+    wider = with_next(lake, dataset, days)
     due, closes = calendar.due(*wider, dataset.timeframe), calendar.closes(*wider)
     written: Counter[str] = Counter()
     beside: dict[str, list[pl.DataFrame]] = {table: [] for table in BESIDE_BARS}
@@ -322,13 +346,14 @@ def judge_sessions(
     )
 
 
-def with_next(lake: Lake, dataset: Dataset, calendar: Calendar, days: Span) -> Span:
-    """`days` and the next session where it is held: its first bar is compared with the last one of `days`."""
-    after = lake.scan("digests", dataset=dataset.name).filter(pl.col("session") > days.last)
-    held: date | None = after.select(pl.col("session").min()).collect().item()
-    if held is None:
-        return days
-    return Span(days.first, calendar.sessions(days.last + timedelta(days=1), held)[0])
+def with_next(lake: Lake, dataset: Dataset, days: Span) -> Span:
+    """`days` and on to each instrument's next session: its first bar is compared with the last one of `days`."""
+    near = Between(days.last + timedelta(days=1), days.last + timedelta(days=LOOKED_BACK_DAYS + 1))
+    following = (
+        lake.read("digests", dataset=dataset.name, session=near).group_by("instrument").agg(pl.col("session").min())
+    )
+    furthest: date | None = following["session"].max()  # type: ignore[assignment]
+    return days if furthest is None else Span(days.first, furthest)
 
 
 def judge_instrument(
@@ -420,7 +445,9 @@ def compute_features(
     """Every feature over each instrument's whole series, written from the session `first` on."""
     name, calendar = dataset.name, calendar_of(project, dataset)
     of = inputs.held(lake, dataset)
-    last: date = of.digests["session"].max()  # type: ignore[assignment]
+    last: date | None = of.digests["session"].max()  # type: ignore[assignment]
+    if last is None:
+        raise NothingHeldError(name)
     current = inputs.features(project, dataset, of, calendar.sessions(dataset.start, last))
     due = calendar.due(dataset.start, last, dataset.timeframe)
     n_rows = 0
@@ -475,7 +502,7 @@ def feature_rows(
 
 def verdict(dataset: Dataset, rule: str, record: pl.DataFrame, stopped: sla.Block) -> dg.AssetCheckResult:
     """A rule's check: passed when every instrument kept it in the newest session; the table says who did not, ever."""
-    of_rule = record.filter(pl.col("rule") == rule)
+    of_rule = record.filter(pl.col("rule") == rule).sort("session")
     broken = pl.col("enforced") & ~pl.col("passed")
     newest = of_rule.filter(pl.col("session") == stopped.session, broken)
     by_instrument = (

@@ -113,7 +113,7 @@ def _pieces(
         return
     asks = night.Work(job, tuple(keys), inputs, newest)
     sessions = calendar_of(workplace.project, dataset).sessions(*days)
-    receipts = workplace.lake.read("receipts", dataset=dataset.name)
+    receipts = workplace.lake.read("receipts", dataset=dataset.name, source=dataset.source.kind)
     reached = set(asked_until(receipts, [one.id for one in dataset.instruments], sessions).values())
     yield asks
     if len(reached) > 1 or not reached & {None, sessions[-1]}:  # that run asked for what had never been asked for

@@ -155,7 +155,7 @@ def _asks(project: Project, dataset: Dataset, lake: Lake, last: date) -> tuple[l
     if dataset.takes_files:  # nobody can be asked for those
         return [], False
     sessions = calendar_of(project, dataset).sessions(dataset.start, last)
-    receipts = lake.read("receipts", dataset=dataset.name)
+    receipts = lake.read("receipts", dataset=dataset.name, source=dataset.source.kind)
     asked = asked_until(receipts, [instrument.id for instrument in dataset.instruments], sessions).values()
     least = None if None in asked else min(until for until in asked if until is not None)
     unasked = {partition_of(dataset, session) for session in sessions if least is None or session > least}

@@ -3,7 +3,8 @@
 1. Every instrument wanted is asked for, in order; an instrument that cannot be delivered is noted and the
    others go on.
 2. A delivery is told from another by what it speaks for and what came. The same again is not
-   recorded again, unless another delivery of the same instrument came in between.
+   recorded again, unless another delivery of the instrument, of some of its sessions, came in
+   between.
 3. What is new is kept in batches. Raw rows are written before their receipts: rows without a
    receipt count for nothing, and the next delivery takes their number, so a kill in between loses
    and doubles nothing.
@@ -63,7 +64,7 @@ def receive(
                     failed[instrument.id] = str(error)
 
     kept = keep(lake, dataset, asked(), at=at)
-    if len(failed) == len(firsts):
+    if failed and len(failed) == len(firsts):
         raise NothingDeliveredError(dataset.name, failed)
     source.settle()
     return kept._replace(failed=failed)

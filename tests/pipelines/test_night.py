@@ -21,7 +21,7 @@ from pipelines.workplace import Workplace
 from quality.datasets import Dataset
 from quality.errors import ConfigurationError
 from resources.clock import now
-from resources.intake import receive
+from resources.intake import keep, receive
 from resources.sources.protocol import Source
 from resources.sources.registry import Sources
 from tests.small_project import FIRST, LAST, STRATEGY, instance, open_small, quiet_night, restating, write_project
@@ -133,6 +133,15 @@ def test_after_one_restated_day_exactly_what_depends_on_it_is_due(after: Workpla
     assert quiet_night(after).failed == []
     assert _due(after) == []
     assert _outdated("backtest") == _outdated("walk_forward") == _outdated("scorecard") == []
+
+
+def test_what_was_imported_by_hand_does_not_count_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workplace = open_small(write_project(tmp_path), monkeypatch)
+    dataset = workplace.project.datasets["crypto_5m"]
+    source = Sources().open(dataset)
+    files = [one for each in dataset.instruments for one in source.deliveries(each, first=FIRST, last=LAST)]
+    keep(workplace.lake, dataset, files, at=now(), source="files")
+    assert [str(work) for work in _due(workplace) if work.asks_source] == [f"market_crypto_5m {FIRST} to {LAST}"]
 
 
 def _outdated(*key: str) -> list[tuple[object, ...]]:
