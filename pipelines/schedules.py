@@ -31,10 +31,12 @@ def _documents(workplace: Workplace) -> dg.ScheduleDefinition:
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Hold the warehouse of the night against every expectation.",
     )
-    def data_docs_nightly() -> dg.RunRequest | dg.SkipReason:
+    def data_docs_nightly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         if not data_docs.is_due(workplace.lake):
             return dg.SkipReason("the pages show the present warehouse")
-        return dg.RunRequest(run_key=inputs.recorded(workplace.lake, "warehouse")[inputs.ALL])
+        warehouse = inputs.recorded(workplace.lake, "warehouse")[inputs.ALL]
+        day = context.scheduled_execution_time.astimezone(UTC).date()  # what failed is asked for again the next night
+        return dg.RunRequest(run_key=f"{warehouse}:{day}")
 
     return data_docs_nightly
 

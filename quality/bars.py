@@ -13,8 +13,10 @@ For one instrument and one range of sessions, in this order:
 3. every row is held against every rule; a row that breaks any is quarantined with all of them;
 4. of what is left, the newest receipt's row is the accepted bar, except where it equals an older
    one within float noise: then the older bytes stay (`quality/restatements.py`);
-5. each session's rows are counted as its newest receipt brought them: the newest that speaks for
-   the session, also where it brought none.
+5. each session's rows are counted as they were brought last: those of the newest receipt that speaks
+   for the session, also where it brought none, and of those before it the rows whose ts none after
+   them covers (a file covers only what lies between its first row and its last). A row without a
+   readable ts may lie anywhere, so any newer receipt that speaks for its session covers it.
 """
 
 from datetime import date
@@ -26,7 +28,7 @@ import numpy as np
 import polars as pl
 
 from engine.bars import COLUMNS, PRICES, timeframe_us
-from quality.restatements import Succession, restatements, succession
+from quality.restatements import Succession, restatements, succession, with_extent
 
 _DAY_US = timeframe_us("1d")
 _OHLC = [pl.col(price) for price in PRICES]
@@ -74,7 +76,7 @@ def judge(
     Args:
         raw: one instrument's rows in any order: `sequence line ts open high low close volume`.
         receipts: all that speak for a session of the range, and those that `raw` has rows of: `sequence received_at
-            first_session last_session`.
+            first_session last_session`, and `source first last` where some were read from files.
         due: every bar that should exist in the range: `session ts known_at`, sorted by ts.
         closes: the calendar's sessions from the one before `first` to the one after `last`: `session open close`.
         first: the first session of the range; `last` is the last one, included.
@@ -86,10 +88,11 @@ def judge(
     A row with a null, NaN or infinite price breaks `null_ohlc` and no other price rule. A null volume is allowed.
     Lateness is counted of accepted bars whose first good row came in a receipt of a single session.
     """
+    receipts = with_extent(receipts)
     placed = _placed(raw, receipts, due, closes, length_us=timeframe_us(timeframe))
     placed = placed.filter(pl.col("session").is_between(first, last))
     rows = _with_duplicates(_with_receipts(placed, receipts, closes), on_conflict=on_conflict)
-    rows = rows.with_columns(max_range_ratio=pl.lit(max_range_ratio, pl.Float64))
+    rows = rows.with_columns(_counted(rows, receipts), max_range_ratio=pl.lit(max_range_ratio, pl.Float64))
     refused = rows.select(pl.any_horizontal(rule.fill_null(value=False) for rule in ROW_RULES.values())).to_series()
     refused &= ~rows["superseded"]
     quarantined = _quarantined(rows.filter(refused))
@@ -98,7 +101,7 @@ def judge(
     return Judged(
         accepted=chosen.accepted.select("session", "ts", *COLUMNS, "sequence"),
         quarantined=quarantined.select("session", "sequence", "line", "ts", *COLUMNS, "rules"),
-        counts=_counts(rows, quarantined, chosen, receipts),
+        counts=_counts(rows, quarantined, chosen),
         restatements=restatements(rows, chosen, receipts),
     )
 
@@ -236,13 +239,11 @@ def _quarantined(refused: pl.DataFrame) -> pl.DataFrame:
     return refused.with_columns(rules=pl.concat_list(broken).list.drop_nulls())
 
 
-def _counts(rows: pl.DataFrame, quarantined: pl.DataFrame, chosen: Succession, receipts: pl.DataFrame) -> pl.DataFrame:
-    """What each session's newest receipt brought, and how late its bars were first received."""
-    speaking = _speaking(rows, receipts)
-    of_newest = ["session", "sequence"]
-    spoken = rows.join(speaking, on=of_newest, how="semi", maintain_order="left")
-    refused = quarantined.lazy().join(speaking.lazy(), on=of_newest, how="semi")
-    counts = speaking.lazy().select("session")
+def _counts(rows: pl.DataFrame, quarantined: pl.DataFrame, chosen: Succession) -> pl.DataFrame:
+    """Each session's rows as they were brought last, and how late its bars were first received."""
+    spoken = rows.filter("counted")
+    refused = quarantined.lazy().filter("counted")
+    counts = rows.lazy().select("session").unique()
     for part in (
         spoken.lazy().group_by("session").agg(received=pl.len(), identical=pl.col("identical").sum()),
         refused.group_by("session").agg(
@@ -260,9 +261,51 @@ def _counts(rows: pl.DataFrame, quarantined: pl.DataFrame, chosen: Succession, r
     return counts.select("session", *filled, "lateness_minutes").sort("session").collect()
 
 
-def _speaking(rows: pl.DataFrame, receipts: pl.DataFrame) -> pl.DataFrame:
-    """`session sequence` of the newest receipt that speaks for each session; of the newest with rows where none does."""
-    with_rows = rows.group_by("session").agg(pl.col("sequence").max()).sort("session")
+def _counted(rows: pl.DataFrame, receipts: pl.DataFrame) -> pl.Series:
+    """`counted`: whether a row is what was brought last of its ts; `rows` are sorted by ts."""
+    newest = _speaking(rows, receipts)
+    counted = rows.join(newest, on="session", how="left", maintain_order="left", suffix="_newest").select(
+        counted=pl.col("sequence") == pl.col("sequence_newest")
+    )["counted"]
+    if receipts["whole"].all():
+        return counted
+    asked = rows.select("session", "sequence").join(receipts, on="sequence", how="left", maintain_order="left")
+    speaks = asked["session"].is_between(asked["first_session"], asked["last_session"])
+    return counted | (speaks & rows["ts"].is_not_null() & (rows["sequence"] >= _newest_covering(rows, receipts)))
+
+
+def _newest_covering(rows: pl.DataFrame, receipts: pl.DataFrame) -> pl.Series:
+    """By row the newest receipt that covers its ts, 0 where none does."""
+    pulled = receipts.filter("whole")
+    sessions = _speaking(rows, pulled, otherwise=0)
+    newest = rows.join(sessions, on="session", how="left", maintain_order="left", suffix="_newest")["sequence_newest"]
+    covering = newest.to_numpy().copy()
+    undated = rows["ts"].null_count()
+    stamps, owners = rows["ts"][undated:], rows["session"].to_numpy()
+    files = receipts.filter(~pl.col("whole"), pl.col("first").is_not_null()).sort("sequence")
+    starts = stamps.search_sorted(files["first"], side="left") + undated
+    ends = stamps.search_sorted(files["last"], side="right") + undated
+    for sequence, start, end, *spoken in zip(
+        files["sequence"],
+        starts,
+        ends,
+        files["first_session"].to_numpy(),
+        files["last_session"].to_numpy(),
+        strict=True,
+    ):
+        here = slice(start, end)
+        speaks = (owners[here] >= spoken[0]) & (owners[here] <= spoken[1])
+        covering[here] = np.where(speaks, np.maximum(covering[here], sequence), covering[here])
+    return pl.Series(covering)
+
+
+def _speaking(rows: pl.DataFrame, receipts: pl.DataFrame, *, otherwise: int | None = None) -> pl.DataFrame:
+    """`session sequence` of the newest receipt that speaks for each session of `rows`.
+
+    Where none does, `otherwise`; without it the newest that has rows.
+    """
+    of_rows = pl.col("sequence").max() if otherwise is None else pl.lit(otherwise, pl.Int64).alias("sequence")
+    with_rows = rows.group_by("session").agg(of_rows).sort("session")
     sessions, newest = with_rows["session"], with_rows["sequence"].to_numpy().copy()
     spoken = receipts.sort("sequence")
     starts = sessions.search_sorted(spoken["first_session"], side="left")
@@ -273,18 +316,18 @@ def _speaking(rows: pl.DataFrame, receipts: pl.DataFrame) -> pl.DataFrame:
 
 
 def _disordered(spoken: pl.DataFrame) -> pl.DataFrame:
-    """`session disordered`: rows that arrived before one with an earlier ts; `spoken` are sorted by ts and line."""
-    same_session = pl.col("session") == pl.col("session").shift(1)
-    before = (pl.col("line") < pl.col("line").shift(1)) & same_session & pl.col("ts").is_not_null()
-    sessions = spoken.filter(before).select("session")
+    """`session disordered`: rows that came before one of their receipt with an earlier ts; `spoken` are sorted by ts."""
+    of_receipt = ["session", "sequence"]
+    before = (pl.col("line") < pl.col("line").shift(1).over(of_receipt)) & pl.col("ts").is_not_null()
+    sessions = spoken.filter(before).select(of_receipt)
     if sessions.is_empty():
-        return sessions.with_columns(disordered=pl.lit(0))
-    earliest_after = pl.col("ts").cum_min(reverse=True).over("session")
+        return sessions.select("session", disordered=pl.lit(0))
+    earliest_after = pl.col("ts").cum_min(reverse=True).over(of_receipt)
     return (
         spoken.lazy()
-        .join(sessions.lazy(), on="session", how="semi")
+        .join(sessions.lazy(), on=of_receipt, how="semi")
         .drop_nulls("ts")
-        .sort("session", "line")
+        .sort("session", "sequence", "line")
         .filter(pl.col("ts") > earliest_after)
         .group_by("session")
         .agg(disordered=pl.len())

@@ -33,6 +33,7 @@ from quality.configuration import (
 )
 from quality.documents import listed, nearest
 from quality.errors import Refusal
+from quality.formats import Zone
 
 InstrumentId = Annotated[
     str,
@@ -63,7 +64,7 @@ class FilesSource(Record):
     kind: Literal["files"]
     folder: Text | None = None  # below the home folder unless absolute; inbox/<data set> where left out
     format: Name | None = None  # the layout, where files of two could be meant
-    timezone: Text | None = None  # of stamps that do not say theirs, such as America/New_York
+    timezone: Zone | None = None  # of stamps that do not say theirs, such as America/New_York
     label: Literal["open", "close"] | None = None  # the end of the bar that its stamp is
 
 

@@ -22,6 +22,7 @@ from typing import NamedTuple
 from quality.bars import ROW_RULES
 from quality.datasets import Dataset
 from quality.policies import Limit, ServiceLevel
+from quality.restatements import FILES
 
 _FINITE = "coalesce(isfinite(open) AND isfinite(high) AND isfinite(low) AND isfinite(close), false)"
 ROW_CONDITIONS = {
@@ -98,6 +99,8 @@ def measures_query(policy: ServiceLevel) -> str:
         broken=_counts("broken", ROW_CONDITIONS),
         refused=_counts("refused", {rule: f"list_contains(rules, '{rule}')" for rule in ROW_CONDITIONS}),
         columns=", ".join(columns),
+        left_out="rules = ['off_session']" if policy.outside_hours == "expected" else "false",
+        files=FILES,
     )
 
 
@@ -114,16 +117,18 @@ def parameters(dataset: Dataset, policy: ServiceLevel, instrument: str) -> dict[
 
 _OF_ACCEPTED = tuple(rule for rule in ROW_CONDITIONS if rule not in {"unparsable_ts", "conflicting_duplicate"})
 _QUERY = """
-WITH received AS (
-  SELECT sequence, line, ts, open, high, low, close, CASE WHEN $has_volume THEN volume END AS volume FROM raw_bars
+WITH delivered AS (
+  SELECT sequence, first_session, last_session, receipts.first AS from_ts, receipts.last AS to_ts,
+    source = '{files}' AS of_file FROM receipts
   WHERE dataset = $dataset AND instrument = $instrument
+), received AS (
+  SELECT sequence, line, ts, open, high, low, close, CASE WHEN $has_volume THEN volume END AS volume FROM raw_bars
+  SEMI JOIN delivered USING (sequence) WHERE dataset = $dataset AND instrument = $instrument
 ), accepted AS (
   SELECT session, ts, open, high, low, close, volume FROM bars
   WHERE dataset = $dataset AND instrument = $instrument AND NOT filled
 ), quarantined AS (
   SELECT session, sequence, line, ts, rules FROM quarantine WHERE dataset = $dataset AND instrument = $instrument
-), delivered AS (
-  SELECT sequence, first_session, last_session FROM receipts WHERE dataset = $dataset AND instrument = $instrument
 ), judged AS (
   SELECT session, any_value(due) AS due{recorded} FROM sla_record
   WHERE dataset = $dataset AND instrument = $instrument GROUP BY session
@@ -147,13 +152,24 @@ WITH received AS (
 ), having_rows AS (
   SELECT session, max(sequence) AS sequence FROM placed WHERE session IS NOT NULL GROUP BY session
 ), newest AS (
-  SELECT session, coalesce(max(delivered.sequence), any_value(having_rows.sequence)) AS sequence
+  SELECT session, coalesce(max(delivered.sequence), any_value(having_rows.sequence)) AS newest,
+    coalesce(max(delivered.sequence) FILTER (NOT of_file), 0) AS newest_whole
   FROM having_rows LEFT JOIN delivered ON session BETWEEN first_session AND last_session GROUP BY session
-), by_newest AS (
-  SELECT session, count(*) AS n_received, count(*) FILTER (is_refused) AS n_refused,
+), overtaken AS (
+  SELECT DISTINCT placed.sequence, placed.line FROM placed JOIN delivered AS later
+  ON later.of_file AND later.sequence > placed.sequence AND ts BETWEEN later.from_ts AND later.to_ts
+    AND session BETWEEN later.first_session AND later.last_session
+), counted AS (
+  SELECT placed.* FROM placed JOIN newest USING (session) JOIN delivered ON delivered.sequence = placed.sequence
+  ANTI JOIN overtaken ON overtaken.sequence = placed.sequence AND overtaken.line = placed.line
+  WHERE placed.sequence = newest
+    OR (ts IS NOT NULL AND placed.sequence >= newest_whole AND session BETWEEN first_session AND last_session)
+), by_counted AS (
+  SELECT session, count(*) FILTER (NOT ({left_out})) AS n_received,
+    count(*) FILTER (is_refused AND NOT ({left_out})) AS n_refused,
     count(*) FILTER (list_contains(rules, 'null_ohlc')) AS n_null,
     count(*) FILTER (list_contains(rules, 'conflicting_duplicate')) AS n_conflicting
-  FROM placed JOIN newest USING (session, sequence) GROUP BY session
+  FROM counted GROUP BY session
 ), by_received AS (
   SELECT session, {refused}, {broken} FROM placed WHERE NOT superseded GROUP BY session
 ), by_accepted AS (
@@ -164,7 +180,7 @@ WITH received AS (
   WHERE stray.day < (SELECT max(session) FROM judged) GROUP BY judged.session
 )
 SELECT $instrument AS instrument, CAST(session AS VARCHAR) AS session, {columns}, coalesce(n_lost, 0) AS lost
-FROM judged LEFT JOIN by_accepted USING (session) LEFT JOIN by_newest USING (session)
+FROM judged LEFT JOIN by_accepted USING (session) LEFT JOIN by_counted USING (session)
 LEFT JOIN by_received USING (session) LEFT JOIN by_lost USING (session)
 ORDER BY session
 """

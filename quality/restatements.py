@@ -7,9 +7,12 @@ Receipts are gone through in the order in which they came, for every ts at once:
    was `changed`. Otherwise the older bytes stay;
 3. a row that a later one of the same receipt contradicts, where the data set keeps the last, was
    `superseded` by that last one;
-4. a receipt that speaks for the session of an accepted bar and has no row at its ts, good or not,
-   has `withdrawn` it: the bar is kept. It is said once, by the first receipt that lacks the ts after
-   one that had it.
+4. a receipt that covers the ts of an accepted bar and has no row at it, good or not, has `withdrawn`
+   it: the bar is kept. It is said once, by the first receipt that lacks the ts after one that had it.
+
+A receipt covers every ts of the sessions it speaks for, also where it brought no rows: its source was
+asked for them. One that came from a file was asked for nothing and covers only what lies between its
+first row and its last, so that a file of a session's evening withdraws nothing of its morning.
 
 All of it follows from the rows and receipts of a range of sessions alone, so it is written anew with them.
 """
@@ -23,6 +26,7 @@ from numpy.typing import NDArray
 from engine.bars import COLUMNS
 
 NOISE = 1e-12  # relative; below it a difference between receipts is float noise, not a restatement
+FILES = "files"  # the source of receipts that were read from files
 _NEW = {column: f"new_{column}" for column in COLUMNS}
 _TOLD = ("session", "ts", "sequence", "line", "kind", "received_at", *COLUMNS, *_NEW.values())
 
@@ -50,6 +54,17 @@ def succession(good: pl.DataFrame) -> Succession:
     return Succession(accepted=good[held], first=good[starts], changed=good[new], replaced=good[old])
 
 
+def with_extent(receipts: pl.DataFrame) -> pl.DataFrame:
+    """Receipts with `whole first last`: whether they cover whole sessions, and between which ts where they do not.
+
+    Without a `source` they were pulled.
+    """
+    told = receipts.columns
+    whole = pl.col("source").ne_missing(FILES) if "source" in told else pl.lit(value=True)
+    ends = [pl.lit(None, pl.Datetime("us", "UTC")).alias(end) for end in ("first", "last") if end not in told]
+    return receipts.with_columns(*ends, whole=whole)
+
+
 def restatements(rows: pl.DataFrame, chosen: Succession, receipts: pl.DataFrame) -> pl.DataFrame:
     """Every bar that a receipt changed, superseded or withdrew, sorted by ts and sequence.
 
@@ -57,7 +72,7 @@ def restatements(rows: pl.DataFrame, chosen: Succession, receipts: pl.DataFrame)
         rows: all rows of the range, good or not: `session sequence line ts open high low close volume received_at
             superseded`, sorted by ts, sequence and line.
         chosen: what `succession` made of the good ones.
-        receipts: `sequence received_at first_session last_session` of all that speak for the range.
+        receipts: `sequence received_at first_session last_session` of all that speak for the range, `with_extent`.
 
     Returns:
         `session ts sequence line kind received_at`, the old values under the names of the columns, the new ones under
@@ -155,22 +170,29 @@ def _as_of(rows: pl.DataFrame, history: pl.DataFrame) -> pl.DataFrame:
 def _owed(first: pl.DataFrame, receipts: pl.DataFrame) -> pl.DataFrame:
     """`session ts sequence before`: what receipts had to bring again, of bars that an earlier one had brought.
 
-    `before` is the newest receipt before them that speaks for the session, null where there is none.
+    `before` is the newest receipt before them, later than the bar's own, that had to as well; null where none had.
     """
     sessions = first.group_by("session").agg(since=pl.col("sequence").min()).sort("session")
-    spoken = receipts.select("sequence", "first_session", "last_session").sort("sequence")
+    spoken = receipts.sort("sequence")
     starts = sessions["session"].search_sorted(spoken["first_session"], side="left")
     ends = sessions["session"].search_sorted(spoken["last_session"], side="right")
     speaking = (
-        spoken.select("sequence", place=pl.int_ranges(starts.cast(pl.Int64), ends.cast(pl.Int64)))
+        spoken.select(
+            "sequence", "whole", "first", "last", place=pl.int_ranges(starts.cast(pl.Int64), ends.cast(pl.Int64))
+        )
         .explode("place", empty_as_null=False)
         .join(sessions.with_columns(place=pl.int_range(pl.len())), on="place")
         .sort("session", "sequence")
-        .with_columns(before=pl.col("sequence").shift(1).over("session"))
         .filter(pl.col("sequence") > pl.col("since"))
         .drop("place", "since")
     )
     if speaking.is_empty():
         return speaking
-    brought = first.select("session", "ts", since="sequence")
-    return brought.join(speaking, on="session").filter(pl.col("sequence") > pl.col("since")).drop("since")
+    covered = pl.col("whole") | pl.col("ts").is_between("first", "last")
+    before = pl.when(pl.col("ts") == pl.col("ts").shift(1)).then(pl.col("sequence").shift(1))
+    return (
+        first.select("session", "ts", since="sequence")
+        .join(speaking, on="session", maintain_order="left_right")  # by ts, then by sequence
+        .filter(pl.col("sequence") > pl.col("since"), covered)
+        .select("session", "ts", "sequence", before=before)
+    )

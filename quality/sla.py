@@ -21,11 +21,9 @@ from typing import Literal, NamedTuple
 import polars as pl
 
 from engine.bars import COLUMNS, PRICES, forward_adjusted
+from quality import splits
 from quality.bars import Judged
 from quality.policies import Limit
-
-SPLITS = (1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 40, 50, 100)
-"""New units per old one, of nearly all splits; reverse splits are their inverses."""
 
 _SPLIT_NOISE = 0.05  # of the log price: what an instrument may move by itself overnight and still look split
 _LINKS = ("session", "ts", *COLUMNS)
@@ -178,13 +176,8 @@ def suspected_split(last_close: float, next_price: float) -> str | None:
     >>> suspected_split(1.02, 10.3)
     'looks like a 1:10 split that was not adjusted for'
     """
-    move = log(last_close / next_price)
-    nearest = min(SPLITS, key=lambda split: abs(log(split) - abs(move)))
-    if abs(log(nearest) - abs(move)) > _SPLIT_NOISE:
-        return None
-    new, old = (3, 2) if nearest == 1.5 else (nearest, 1)
-    terms = f"{new}:{old}" if move > 0 else f"{old}:{new}"
-    return f"looks like a {terms} split that was not adjusted for"
+    terms = splits.nearest(log(next_price / last_close), within=_SPLIT_NOISE)
+    return terms and f"looks like a {terms} split that was not adjusted for"
 
 
 def failed_sessions(record: pl.DataFrame) -> pl.DataFrame:

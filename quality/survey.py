@@ -15,7 +15,6 @@ nothing could be read. A row with a null, NaN or infinite price counts in `null_
 price rule. Stamps are the opens of bars, UTC; a daily bar's is its session's date.
 """
 
-from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import NamedTuple
 
@@ -25,8 +24,8 @@ from numpy.typing import NDArray
 
 from engine.bars import COLUMNS, PRICES, timeframe_us
 from quality import sla
-from quality.bars import ROW_RULES, judge
-from quality.policies import Limit
+from quality.bars import ROW_RULES, filled_bars, judge
+from quality.policies import ServiceLevel
 
 COMPLETENESS = 0.99  # of a session, where no policy says otherwise
 _COUNTED = ("null_ohlc", "non_positive_price", "high_below_body", "low_above_body", "negative_volume")
@@ -116,14 +115,14 @@ def survey(
 
 
 def failing_sessions(
-    rows: pl.DataFrame, due: pl.DataFrame, closes: pl.DataFrame, *, timeframe: str, limits: Mapping[str, Limit]
+    rows: pl.DataFrame, due: pl.DataFrame, closes: pl.DataFrame, *, timeframe: str, level: ServiceLevel
 ) -> int:
     """How many sessions break an enforced rule, judged as a night judges them: as one receipt that holds all rows.
 
     Args:
         rows, due, timeframe: as for `survey`; `due` cut to what lies between the first stamp and the last.
         closes: `session open close` of these sessions and one more at each end, as `quality.bars.judge` takes them.
-        limits: by rule. `lateness` is left out: a file says nothing about when it came.
+        level: the section of the policy. Its `lateness` is left out: a file says nothing about when it came.
     """
     sessions: list[date] = due["session"].unique(maintain_order=True).to_list()
     if not sessions:
@@ -142,9 +141,13 @@ def failing_sessions(
         first=sessions[0],
         last=sessions[-1],
         timeframe=timeframe,
+        max_range_ratio=level.max_range_ratio,
     )
-    counts = sla.count_sessions(sessions, due, judged).with_columns(instrument=pl.lit(""))
-    record = sla.verdicts(counts, {rule: limit for rule, limit in limits.items() if rule != "lateness"})
+    accepted = judged.accepted
+    filled = filled_bars(accepted, due, accepted.clear()) if level.no_trade_bars == "filled" else None
+    counts = sla.count_sessions(sessions, due, judged, filled=filled, outside_hours=level.outside_hours)
+    limits = {rule: limit for rule, limit in level.limits.items() if rule != "lateness"}
+    record = sla.verdicts(counts.with_columns(instrument=pl.lit("")), limits)
     return int(sla.failed_sessions(record)["failed"].sum())
 
 

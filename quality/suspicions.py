@@ -32,11 +32,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from engine.bars import HOUR_US, PRICES, timeframe_us
+from quality.splits import nearest
 from quality.survey import Stamps, among, between, distinct, microseconds, shares
 
 _DAY_US = 24 * HOUR_US
 _WEEK_US = 7 * _DAY_US
-_SPLITS = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 15.0, 20.0, 25.0, 30.0, 50.0)
 _UNITS = (100.0, 1_000.0, 10_000.0)
 _NEAR_SPLIT = 0.03  # of a log ratio: what a night's trading adds to a split's
 _NEAR_UNIT = 0.15
@@ -209,9 +209,9 @@ def _of_prices(bars: pl.DataFrame, actions: pl.DataFrame) -> Iterator[Suspicion]
     between_closes: Numbers = np.diff(np.log(closes))
     stays = [at for at in far if at not in inside and abs(between_closes[at] - steps[at]) <= 0.25 * abs(steps[at])]
     yield from _of_blocks(back, steps, bars["ts"])
-    units = [at for at in stays if _nearest(steps[at], _UNITS, within=_NEAR_UNIT)]
+    units = [at for at in stays if _unit(steps[at])]
     if units:
-        ratio = _nearest(steps[units[0]], _UNITS, within=_NEAR_UNIT)
+        ratio = _unit(steps[units[0]])
         yield Suspicion(
             "unit",
             f"prices change by a factor of about {ratio:g} and stay there, at {_places(_moments(bars['ts'][[at + 1 for at in units]]))}: "
@@ -260,10 +260,10 @@ def _of_splits(stays: Iterable[int], bars: pl.DataFrame, splits: pl.DataFrame, s
     days = bars["ts"].dt.date()
     named = []
     for at in stays:
-        ratio = _nearest(steps[at], _SPLITS, within=_NEAR_SPLIT)
+        terms = nearest(steps[at], within=_NEAR_SPLIT)
         explained = abs(steps[at] + log(known.get(days[at + 1], 1.0))) <= 2 * _NEAR_SPLIT
-        if ratio and not explained:
-            named.append(f"{_as_split(steps[at], ratio)} at {days[at + 1]}")
+        if terms and not explained:
+            named.append(f"{terms} at {days[at + 1]}")
     if named:
         yield Suspicion(
             "split",
@@ -457,13 +457,9 @@ def _usual(closes: Numbers) -> float:
     return max(float(np.median(np.abs(np.diff(np.log(closes))))), 0.005)
 
 
-def _nearest(step: float, ratios: Iterable[float], *, within: float) -> float | None:
-    """The ratio that a step is up or down by."""
-    return next((ratio for ratio in ratios if abs(abs(step) - log(ratio)) <= within), None)
-
-
-def _as_split(step: float, ratio: float) -> str:
-    return f"{ratio:g}:1" if step < 0 else f"1:{ratio:g}"
+def _unit(step: float) -> float | None:
+    """The ratio of two units that a step is up or down by."""
+    return next((ratio for ratio in _UNITS if abs(abs(step) - log(ratio)) <= _NEAR_UNIT), None)
 
 
 def _sampled(weeks: Stamps) -> list[int]:

@@ -174,7 +174,7 @@ def _answer(url: str, response: "httpx.Response", text: str) -> Answer:
         raise AskAgainError(error, after=retry_after(response.headers, now()))
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         if response.is_client_error:
             raise RefusedBySourceError(url, f"{status}, {glimpse(text)}") from error
         raise AskAgainError(GarbledAnswerError(url, glimpse(text), "JSON")) from error

@@ -611,22 +611,39 @@ def restated(rows, good, superseded, session_of, receipts):
                     held = kept
             if here:
                 lacked = False
-            elif receipt["first_session"] <= session <= receipt["last_session"]:
+            elif covers(receipt, session, ts):
                 if held is not None and not lacked:
                     told.append(("withdrawn", ts, sequence, 0, held, None))
                 lacked = True
     return told
 
 
+def speaks(receipt, session):
+    return receipt["first_session"] <= session <= receipt["last_session"]
+
+
+def covers(receipt, session, ts):
+    """Whether a receipt had to bring a row, were there one; a file says nothing of what lies outside its rows."""
+    if not speaks(receipt, session) or receipt.get("source") != "files" or ts is None:
+        return speaks(receipt, session)
+    return receipt["first"] is not None and receipt["first"] <= ts <= receipt["last"]
+
+
 def counted(rows, session_of, broken, doubled, receipts):
     counts = {}
     for session in sorted(set(session_of.values())):
         own = [row for row in rows if session_of[id_of(row)] == session]
-        speaking = [one["sequence"] for one in receipts if one["first_session"] <= session <= one["last_session"]]
-        latest = max(speaking) if speaking else max(row["sequence"] for row in own)
-        arrived = sorted((row for row in own if row["sequence"] == latest), key=id_of)
+        speaking = {one["sequence"] for one in receipts if speaks(one, session)}
+        if not speaking:
+            speaking = {max(row["sequence"] for row in own)}
+        arrived = [
+            row
+            for row in sorted(own, key=id_of)
+            if row["sequence"] in speaking
+            and not any(one["sequence"] > row["sequence"] and covers(one, session, row["ts"]) for one in receipts)
+        ]
         names = [id_of(row) for row in arrived]
-        stamps = [row["ts"] for row in arrived if row["ts"]]
+        dated = [row for row in arrived if row["ts"]]
         counts[session] = {
             "received": len(names),
             "refused": sum(1 for name in names if broken[name]),
@@ -634,9 +651,13 @@ def counted(rows, session_of, broken, doubled, receipts):
             "conflicting": sum(1 for name in names if "conflicting_duplicate" in broken[name]),
             "identical": sum(1 for name in names if name in doubled),
             "outside_hours": sum(1 for name in names if broken[name] == {"off_session"}),
-            "disordered": sum(1 for i, ts in enumerate(stamps) if any(later < ts for later in stamps[i:])),
+            "disordered": sum(1 for row in dated if any(overtakes(later, row) for later in dated)),
         }
     return counts
+
+
+def overtakes(later, row):
+    return later["sequence"] == row["sequence"] and later["line"] > row["line"] and later["ts"] < row["ts"]
 
 
 def timed(good, bars_due, said, sessions):

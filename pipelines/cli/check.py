@@ -209,7 +209,7 @@ def _under(
     if asked.is_empty():
         return seen
     closes = calendar.closes(asked["session"][0], asked["session"][-1])
-    failing = failing_sessions(rows, asked, closes, timeframe=timeframe, limits=level.limits)
+    failing = failing_sessions(rows, asked, closes, timeframe=timeframe, level=level)
     return seen._replace(sessions_below_sla=failing, passed=failing == 0)
 
 

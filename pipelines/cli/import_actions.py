@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines.cli.import_file import named
+
 if TYPE_CHECKING:
     from pipelines.workplace import Workplace
     from quality.datasets import Dataset, Instrument
@@ -26,7 +28,7 @@ def import_actions(
     from resources.action_files import FactorFile, read_action_file
 
     workplace = open_workplace()
-    into, whose = _named(workplace, dataset, instrument)
+    into, whose = named(workplace, dataset, instrument)
     read = read_action_file(file)
     if isinstance(read, FactorFile):
         result = _kept(workplace, into, whose, read)
@@ -35,19 +37,6 @@ def import_actions(
         result = _listing(whose, read)
         sentences = _advised(into, result)
     typer.echo(json.dumps(result, indent=2) if as_json else sentences)
-
-
-def _named(workplace: "Workplace", dataset: str, instrument: str) -> "tuple[Dataset, Instrument]":
-    from quality.documents import nearest
-    from resources.errors import UnknownDatasetError, UnknownInstrumentError
-
-    known = workplace.project.datasets
-    if dataset not in known:
-        raise UnknownDatasetError(dataset, known, nearest(dataset, known))
-    ids = {one.id: one for one in known[dataset].instruments}
-    if instrument not in ids:
-        raise UnknownInstrumentError(instrument, f"the data set {dataset}", ids)
-    return known[dataset], ids[instrument]
 
 
 def _kept(workplace: "Workplace", dataset: "Dataset", instrument: "Instrument", read: "FactorFile") -> dict[str, Any]:

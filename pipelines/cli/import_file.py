@@ -41,8 +41,7 @@ def import_file(
     from resources.sources.files_source import delivery, read_for, statement
 
     workplace = open_workplace()
-    into = _dataset(workplace, dataset)
-    whose = _instrument(into, instrument)
+    into, whose = named(workplace, dataset, instrument)
     project = workplace.settings.project
     read = read_for(into, file, format_name=format_name, timezone=timezone, label=label, project=project)
     series = _series(read, file, whose)
@@ -56,23 +55,20 @@ def import_file(
     typer.echo(json.dumps(result, indent=2) if as_json else _told(result))
 
 
-def _dataset(workplace: "Workplace", name: str) -> "Dataset":
-    from quality.documents import nearest
-    from resources.errors import UnknownDatasetError
+def named(workplace: "Workplace", dataset: str, instrument: str) -> "tuple[Dataset, Instrument]":
+    """What `--dataset` and `--instrument` of a command name; an id may be typed in lower case.
 
-    known = workplace.project.datasets
-    if name not in known:
-        raise UnknownDatasetError(name, known, nearest(name, known))
-    return known[name]
-
-
-def _instrument(dataset: "Dataset", name: str) -> "Instrument":
+    Raises UnknownDatasetError and UnknownInstrumentError.
+    """
+    from pipelines.run_night import require_known
     from resources.errors import UnknownInstrumentError
 
-    for instrument in dataset.instruments:
-        if instrument.id == name.upper():
-            return instrument
-    raise UnknownInstrumentError(name, f"the data set {dataset.name}", [one.id for one in dataset.instruments])
+    require_known(workplace, [dataset])
+    into = workplace.project.datasets[dataset]
+    ids = {one.id: one for one in into.instruments}
+    if instrument.upper() not in ids:
+        raise UnknownInstrumentError(instrument, f"the data set {dataset}", ids)
+    return into, ids[instrument.upper()]
 
 
 def _series(read: "BarFile", file: Path, instrument: "Instrument") -> "Series":

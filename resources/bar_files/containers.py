@@ -6,7 +6,10 @@ file; what unpacks to more than is read, or a great deal more than its size, is 
 """
 
 import gzip
+import lzma
+import os
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -28,6 +31,7 @@ MAX_BYTES = 1 << 30
 MAX_RATIO = 200  # of unpacked to packed bytes, beyond _FREE_BYTES; bars pack by 5 to 20
 MAX_WHOLE_BYTES = 1 << 26  # of what cannot be read in chunks; JSON takes ten times that as objects
 CHUNK = 1 << 24
+LONGEST_LINE = 1 << 20
 _FREE_BYTES = 1 << 26
 _HEAD = 1 << 16
 _EXTENSIONS: dict[str, str] = {
@@ -39,7 +43,20 @@ _EXTENSIONS: dict[str, str] = {
 }
 _SHOWN = {"csv": "text", "json": "JSON", "parquet": "Parquet", "gzip": "gzip", "zip": "a zip archive"}
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-_DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError)
+_DAMAGE = (
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    UnicodeDecodeError,  # the name of a member
+    gzip.BadGzipFile,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+_MOST_MEMBERS = 16  # of a zip: its one file and folders
+_MOST_LISTED = 1 << 16  # bytes of the list of them
+_END, _END_BYTES = b"PK\5\6", 22  # of a zip's end record; before it may stand a larger one and its locator
+_LARGE_END_BYTES, _LOCATOR, _LOCATOR_BYTES = 56, b"PK\6\7", 20
 
 
 class Content(NamedTuple):
@@ -79,11 +96,15 @@ def chunks(content: Content) -> Iterator[bytes]:
         encoding = _BOMS.get(first[:2])
         first = first.removeprefix(b"\xef\xbb\xbf")
         if encoding:  # exports of desktop programs
-            yield _as_utf8(content, first + _rest(stream, content), encoding)
+            text = _as_utf8(content, first + _rest(stream, content), encoding)
+            _refuse_long_line(content, text)
+            yield text
             return
         rest = first
         while piece := stream.read(CHUNK):
-            whole, newline, rest = (rest + piece).rpartition(b"\n")
+            joined = rest + piece
+            _refuse_long_line(content, joined)
+            whole, newline, rest = joined.rpartition(b"\n")
             if whole:
                 yield _checked(content, whole + newline)
         if rest:
@@ -168,6 +189,7 @@ def _inner_name(path: Path, wrapping: str | None) -> str:
 
 def _only_member(path: Path) -> str:
     try:
+        _refuse_many(path)
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
     except _DAMAGE as error:
@@ -182,6 +204,26 @@ def _only_member(path: Path) -> str:
     if member.file_size > MAX_BYTES:
         raise OversizedFileError(path.name, f"unpacks to {_size(member.file_size)}", _size(MAX_BYTES))
     return member.filename
+
+
+def _refuse_many(path: Path) -> None:
+    """By a zip's end alone, read as zipfile does, which would make an object of every member that it lists."""
+    n_before = _LARGE_END_BYTES + _LOCATOR_BYTES
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - (n_before + _END_BYTES + (1 << 16))), os.SEEK_SET)
+        tail = file.read()
+    without_comment = len(tail) - _END_BYTES
+    bare = tail[-_END_BYTES:].startswith(_END) and tail.endswith(b"\0\0")
+    at = without_comment if bare else tail.rfind(_END)
+    if not 0 <= at <= without_comment:
+        return  # zipfile finds no end either
+    n_members, n_listed = struct.unpack_from("<HL", tail, at + 10)
+    if at >= n_before and tail[at - _LOCATOR_BYTES :].startswith(_LOCATOR):
+        n_members, n_listed = struct.unpack_from("<QQ", tail, at - n_before + 32)
+    if n_members > _MOST_MEMBERS:
+        raise ArchiveContentError(path.name, f"{n_members:,} members")
+    if n_listed > _MOST_LISTED:
+        raise ArchiveContentError(path.name, f"members whose list alone has {n_listed:,} bytes")
 
 
 def _kind(head: bytes, name: str) -> Kind:
@@ -205,6 +247,15 @@ def _checked(content: Content, piece: bytes) -> bytes:
         shown = piece[start : error.end].decode(errors="replace")
         raise DamagedFileError(content.name, f"{shown[-40:]!r} is no UTF-8 text") from error
     return piece
+
+
+def _refuse_long_line(content: Content, text: bytes) -> None:
+    start = 0
+    while len(text) - start > LONGEST_LINE:
+        end = text.rfind(b"\n", start, start + LONGEST_LINE + 1)
+        if end < 0:
+            raise DamagedFileError(content.name, f"it has a line of more than {_size(LONGEST_LINE)}, as no bar has")
+        start = end + 1
 
 
 def _as_utf8(content: Content, text: bytes, encoding: str) -> bytes:

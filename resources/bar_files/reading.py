@@ -23,10 +23,11 @@ from resources.bar_files.containers import Content, look_into
 from resources.bar_files.detection import Choices, Fit, breaks_body, fits
 from resources.bar_files.layouts import load_formats, named
 from resources.bar_files.numbers import number
-from resources.bar_files.tables import Table, open_table
+from resources.bar_files.tables import Table, first_line, open_table
 from resources.bar_files.times import Stamping, labelled, measured, rounded_up, spelled, written
 from resources.errors import (
     AmbiguousLayoutError,
+    DamagedFileError,
     DisagreeingColumnsError,
     ExchangedColumnsError,
     MixedDatesError,
@@ -98,8 +99,11 @@ def read_bar_file(
     layouts = [each for each in layouts if each.container == content.kind]
     latest = clock.now() + timedelta(days=1)
     choices = Choices(timezone, label, timeframe, day or _day_in_name(content.inner), latest)
-    table = open_table(content)
-    return _only(_readings(content, table, layouts, choices, asked=asked), content.name)
+    try:
+        table = open_table(content)
+        return _only(_readings(content, table, layouts, choices, asked=asked), content.name)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, RecursionError) as error:
+        raise DamagedFileError(content.name, first_line(error)) from error
 
 
 def _readings(

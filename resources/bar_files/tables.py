@@ -15,7 +15,14 @@ import polars as pl
 
 from quality.formats import Format, Role
 from resources.bar_files.containers import MAX_BYTES, Content, chunks, whole
-from resources.errors import DamagedFileError, DisagreeingColumnsError, NoDataError, OversizedFileError, RaggedRowError
+from resources.errors import (
+    DamagedFileError,
+    DisagreeingColumnsError,
+    NoDataError,
+    OversizedFileError,
+    RaggedRowError,
+    UnknownLayoutError,
+)
 
 N_SAMPLE = 200
 _BLANK_LINES = re.compile(rb"^[ \t]*\r?\n", re.MULTILINE)
@@ -100,7 +107,7 @@ class TextTable:
 
     def columns(self, layout: Format) -> Columns | None:
         for delimiter in layout.delimiters:
-            fields = _fields(self._lines[0], delimiter)
+            fields = self._fields(delimiter)
             if layout.names is not None:
                 roles = roles_of(fields, layout.names, layout.optional)
                 if roles is not None:
@@ -130,6 +137,13 @@ class TextTable:
     def shown(self) -> str:
         first, second = (repr(line[:_SHOWN_CHARACTERS]) for line in (*self._lines[:2], "nothing")[:2])
         return f"the first line {first}, then {second}"
+
+    def _fields(self, delimiter: str) -> list[str]:
+        """The fields of the first line, quotes removed."""
+        try:
+            return next(csv.reader([self._lines[0]], delimiter=delimiter))
+        except csv.Error as error:
+            raise DamagedFileError(self._content.name, f"its first line cannot be split ({error})") from None
 
     def _split(self, text: bytes, columns: Columns, n_lines: int) -> pl.DataFrame:
         """Lines as columns of text; raises RaggedRowError for one that has not as many fields as the first."""
@@ -234,9 +248,10 @@ class ParquetTable:
         try:
             self._lazy = self._scan()
             self._schema = self._lazy.collect_schema()
+            self._refuse_nested()
             n_rows = self._lazy.select(pl.len()).collect().item()
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-            raise DamagedFileError(content.name, f"it is no Parquet file ({_first_line(error)})") from None
+            raise DamagedFileError(content.name, f"it is no Parquet file ({first_line(error)})") from None
         if n_rows * len(self._schema) * 8 > MAX_BYTES:
             raise OversizedFileError(content.name, f"has {n_rows:,} rows", f"{MAX_BYTES >> 20} MiB of values")
         if n_rows == 0:
@@ -255,6 +270,13 @@ class ParquetTable:
     def shown(self) -> str:
         return "Parquet with the columns " + ", ".join(f"{name} ({dtype})" for name, dtype in self._schema.items())
 
+    def _refuse_nested(self) -> None:
+        """By the schema alone: a few packed bytes may be a cell of millions of values, which no count of rows tells."""
+        nested = [f"{name!r} ({dtype})" for name, dtype in self._schema.items() if dtype.is_nested()]
+        if nested:
+            why = f"the cells of its column {nested[0][:_SHOWN_CHARACTERS]} are no single values"
+            raise UnknownLayoutError(self._content.name, self.shown()[:_SHOWN_CHARACTERS], why)
+
     def _scan(self) -> pl.LazyFrame:
         if self._content.wrapping:
             return pl.scan_parquet(io.BytesIO(whole(self._content)))
@@ -264,12 +286,7 @@ class ParquetTable:
         try:
             return lazy.collect()
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-            raise DamagedFileError(self._content.name, _first_line(error)) from None
-
-
-def _fields(line: str, delimiter: str) -> list[str]:
-    """The fields of one line, quotes removed."""
-    return next(csv.reader([line], delimiter=delimiter))
+            raise DamagedFileError(self._content.name, first_line(error)) from None
 
 
 def _texts(values: list[Any]) -> pl.Series:
@@ -279,5 +296,6 @@ def _texts(values: list[Any]) -> pl.Series:
     )
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one short line."""
     return (str(error).splitlines() or [type(error).__name__])[0][:_SHOWN_CHARACTERS]

@@ -21,7 +21,9 @@ UTC_TIME = pl.Datetime("us", "UTC")
 DAY_US = 86_400_000_000
 _WEEK_DAYS = 7
 _EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)  # of an epoch; text may be older
-_YEARS = (1800, 2200)  # of text: beyond them a pattern took the wrong digits for the year
+_YEARS = (1800, 2200)  # beyond them a pattern took the wrong digits for the year, or a count is of another unit
+_DAYS = tuple((date(year, 1, 1) - date(1970, 1, 1)).days for year in (_YEARS[0], _YEARS[1] + 1))  # since 1970
+_UNIT_NS = {"ms": 1_000_000, "us": 1_000, "ns": 1}
 _EPOCH_US = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)")
 _MAX_TAILS = 10_000
@@ -109,11 +111,12 @@ def spelled(step: timedelta, *, dated: bool) -> str | None:
 def _of_column(column: pl.Series, stamping: Stamping, n_before: int) -> pl.DataFrame:
     times, dtype = stamping.times, column.dtype
     if dtype == pl.Date:
-        return _of_walls(column.cast(NAIVE), times, timed=False)
-    if isinstance(dtype, pl.Datetime) and dtype.time_zone is None:
-        return _of_walls(column.cast(NAIVE), times, timed=True)
+        return _of_walls(_bounded(column, 1).cast(NAIVE), times, timed=False)
     if isinstance(dtype, pl.Datetime):
-        return _of_instants(column.cast(UTC_TIME), times)
+        bounded = _bounded(column, DAY_US * 1_000 // _UNIT_NS[dtype.time_unit])
+        if dtype.time_zone is None:
+            return _of_walls(bounded.cast(NAIVE), times, timed=True)
+        return _of_instants(bounded.cast(UTC_TIME), times)
     if dtype.is_numeric():
         return _of_instants(_epochs(column, times.epoch or "auto", stamping.latest), times)
     text = column if dtype == pl.String else pl.repeat(None, column.len(), dtype=pl.String, eager=True)
@@ -121,6 +124,12 @@ def _of_column(column: pl.Series, stamping: Stamping, n_before: int) -> pl.DataF
     if read["wall"].null_count() > text.null_count():
         _refuse_mixed(text, read["wall"], stamping, n_before)
     return read
+
+
+def _bounded(column: pl.Series, per_day: int) -> pl.Series:
+    """Dates or times by their counts, null outside the years: polars panics where it converts what has no year."""
+    first, end = (day * per_day for day in _DAYS)
+    return _where(column.to_physical().is_between(first, end, closed="left"), column)
 
 
 def _of_text_or_counts(text: pl.Series, stamping: Stamping) -> pl.DataFrame:

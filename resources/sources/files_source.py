@@ -16,6 +16,7 @@ A file is in memory from when it is read until it was handed on, and one at a ti
 the sessions from its first readable bar to its last, whatever was asked for.
 """
 
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,6 +30,7 @@ import polars as pl
 from engine.bars import timeframe_us
 from quality.datasets import Dataset
 from quality.datasets import Instrument as Listed
+from quality.errors import ConfigurationError
 from resources.bar_files.layouts import load_formats
 from resources.bar_files.reading import BarFile, Series, read_bar_file
 from resources.calendars import Calendar, open_calendar
@@ -50,6 +52,7 @@ from resources.settings import Settings
 from resources.sources.protocol import ACTIONS, RECEIVED, Delivery, Instrument
 from resources.statements import Statement
 
+_log = logging.getLogger(__name__)
 _LONGEST_PAUSE = timedelta(days=20)  # of a venue, between two sessions
 _WORDS = re.compile(r"[^\W_]+")
 _BETWEEN = r"[\W_]*"
@@ -244,6 +247,12 @@ class FilesSource:
             }
         except (UnreadableFileError, RefusedFileError) as error:
             self._refuse(entry, str(error))
+            return {}
+        except ConfigurationError:  # the project's layouts are wrong, and not the file
+            raise
+        except Exception as error:  # noqa: BLE001 - one file that nobody foresaw must not keep all others waiting
+            _log.exception("unforeseen file=%s", entry.label)
+            self._refuse(entry, f"reading it ended in an error that nobody foresaw: {type(error).__name__}")
             return {}
         if not self._inbox.is_unchanged(entry):
             self._say(entry, "left", "it changed or went while it was read; what it is now waits")

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from functools import reduce
 from operator import mul
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -39,6 +39,8 @@ _DAY = timedelta(days=1)
 _SINGLE_DIGITS = 7
 _EVER = 100_000  # days: one question gives a whole life
 _NOT_FOUND = "Not Found"
+_SAID = 120
+_Stamp = Annotated[int, Field(ge=-5_364_662_400, lt=7_289_654_400)]  # seconds, of the years 1800 to 2200
 _BEFORE_ITS_TIME = "Data doesn't exist for startDate"
 
 
@@ -49,13 +51,13 @@ class _Part(BaseModel):
 
 
 class _Split(_Part):
-    date: int
+    date: _Stamp
     numerator: float = Field(gt=0)
     denominator: float = Field(gt=0)
 
 
 class _Dividend(_Part):
-    date: int
+    date: _Stamp
     amount: float
 
 
@@ -84,7 +86,7 @@ class _Meta(_Part):
 
 class _Result(_Part):
     meta: _Meta
-    timestamp: list[int] = []
+    timestamp: list[_Stamp] = []
     events: _Events = _Events()
     indicators: _Indicators
 
@@ -285,6 +287,6 @@ def _said(document: Any) -> str:
     if isinstance(document, dict):
         for part in document.values():
             if isinstance(part, dict) and isinstance(part.get("error"), dict):
-                said = _Refusal.model_validate(part["error"])
-                return f"{said.code}: {said.description or ''}".rstrip(": ")
+                said = part["error"]
+                return f"{said.get('code', '')}: {said.get('description') or ''}".rstrip(": ")[:_SAID]
     return f"{str(document)[:80]!r}"

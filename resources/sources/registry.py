@@ -8,7 +8,8 @@ import dagster as dg
 from quality import datasets, references
 from quality.datasets import Dataset
 from quality.documents import unknown
-from quality.errors import Refusal
+from quality.errors import ConfigurationError, Refusal
+from resources.bar_files.layouts import load_formats
 from resources.calendars import open_calendar
 from resources.clock import now
 from resources.settings import settings
@@ -45,6 +46,17 @@ def refusals(dataset: Dataset) -> Iterator[Refusal]:
         yield from references.of_source(dataset, held=embedded())
     elif isinstance(dataset.source, datasets.CcxtSource) and dataset.source.exchange not in exchanges():
         yield unknown(("source", "exchange"), dataset.source.exchange, exchanges())
+    elif isinstance(dataset.source, datasets.FilesSource) and dataset.source.format is not None:
+        yield from _of_layout(dataset.source.format)
+
+
+def _of_layout(name: str) -> Iterator[Refusal]:
+    try:
+        known = load_formats(settings().project)
+    except ConfigurationError:
+        return  # said by who reads the project: which layouts there are is not known until it is mended
+    if name not in known:
+        yield unknown(("source", "format"), name, known)
 
 
 class Sources(dg.ConfigurableResource):

@@ -1,6 +1,6 @@
 """The asset asks, keeps and folds: restated actions are seen, and nothing is computed again for nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ import polars as pl
 import pytest
 
 from assets import inputs
-from assets.corporate_actions import corporate_actions, inputs_of
+from assets.corporate_actions import ask, corporate_actions, inputs_of
 from quality.actions import ACTION
 from quality.datasets import Dataset
 from quality.policies import CalendarsPolicy
+from resources.errors import NothingDeliveredError
 from resources.lake import Lake
 from resources.project import Project
 from resources.sources.protocol import ACTIONS, Source
@@ -45,9 +46,9 @@ def lake(tmp_path: Path) -> Iterator[Lake]:
     _source.clear()
 
 
-def stating(*actions: tuple[Any, ...]) -> None:
-    """From now on the source states these."""
-    bars = {name: random_walk("1d", 10, seed=1) for name in (ONE, OTHER)}
+def stating(*actions: tuple[Any, ...], known: Sequence[str] = (ONE, OTHER)) -> None:
+    """From now on the source states these, and has only the instruments `known`."""
+    bars = {name: random_walk("1d", 10, seed=1) for name in known}
     _source.append(FakeSource(bars, actions=pl.DataFrame(list(actions), ACTIONS, orient="row")))
 
 
@@ -104,6 +105,24 @@ def test_what_cannot_be_used_is_told_and_the_rest_is_believed(lake: Lake) -> Non
     assert believed(lake) == [SPLIT]
     (row,) = told["what was set aside"]
     assert (row["instrument"], row["reasons"]) == (OTHER, "unknown_kind")
+
+
+def test_an_instrument_that_the_source_dropped_is_told_and_stops_no_other(lake: Lake) -> None:
+    stating(SPLIT, DIVIDEND)
+    fold_once(lake)
+    stating((OTHER, DAY, "dividend", 0.7), known=[OTHER])
+    told = fold_once(lake)
+    assert believed(lake) == [SPLIT, (OTHER, DAY, "dividend", 0.7)], "what was stated of it before holds"
+    assert told["unanswered"] == 1
+    (row,) = told["what was not answered"]
+    assert row["instrument"] == ONE
+    assert "no instrument 'ONE.TEST'" in row["reason"]
+
+
+def test_a_source_that_answers_for_nobody_fails_the_asset(lake: Lake) -> None:
+    stating(known=[])
+    with pytest.raises(NothingDeliveredError, match=r"ONE\.TEST.*all 2 instruments"):
+        ask(lake, DATASET, _source[-1])
 
 
 def test_an_imported_statement_stands_beside_what_the_source_states(lake: Lake) -> None:

@@ -14,8 +14,11 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from assets import inputs
 from assets.imported_files import TakenIn, imported_files, take_in
+from pipelines import schedules
 from pipelines.cli.main import main
+from pipelines.sensors import identity
 from pipelines.workplace import Workplace, open_workplace
 from quality.datasets import Dataset
 from resources import lock
@@ -209,6 +212,15 @@ def test_one_series_of_several_is_imported_by_its_name(
     assert workplace.lake.read("raw_bars")["line"].to_list() == list(range(2, 19, 2))
 
 
+def test_an_id_may_be_typed_in_lower_case(
+    workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bars.csv").write_text(bars(n=9))
+    words = ("import", tmp_path / "bars.csv", "--dataset", "crypto_5m", "--instrument", BTC.lower())
+    assert run(monkeypatch, *words) == 0
+    assert receipts(workplace.lake, "crypto_5m") == [(BTC, 9, "bars.csv")]
+
+
 @pytest.mark.slow
 def test_an_import_waits_for_nobody_and_says_who_writes(
     workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -396,3 +408,27 @@ def test_killed_at_any_point_and_done_again_leaves_the_same_tables(
     take_in(calm, dropped, FilesSource(dropped, workplace.settings))
     for name, frame in everything(calm).items():
         assert killed[name].equals(frame), name
+
+
+# When Dagster asks again
+
+
+def test_sensors_look_again_when_the_rules_of_a_universe_change(workplace: Workplace) -> None:
+    project = workplace.project
+    name, rules = next(iter(project.universes.items()))
+    longer = rules.model_copy(update={"window_sessions": rules.window_sessions + 1})
+    assert identity(project._replace(universes={**project.universes, name: longer})) != identity(project)
+
+
+def test_pages_that_failed_are_asked_for_again_the_next_night_and_once_a_night(workplace: Workplace) -> None:
+    inputs.record(workplace.lake, "warehouse", {inputs.ALL: "sha256:tables"}, run_id="a run")
+    (documents,) = [one for one in schedules.schedules(workplace) if one.name == "data_docs_nightly"]
+
+    def asked(*at: int) -> str | None:
+        context = dg.build_schedule_context(scheduled_execution_time=datetime(*at, tzinfo=UTC))
+        (request,) = documents.evaluate_tick(context).run_requests or []
+        return request.run_key
+
+    first, again, next_night = asked(2024, 1, 2, 5, 30), asked(2024, 1, 2, 5, 30), asked(2024, 1, 3, 5, 30)
+    assert first == again
+    assert first != next_night

@@ -60,6 +60,14 @@ def test_a_factor_file_is_kept_once_and_says_what_it_changes(
     assert stated(project) == kept
 
 
+def test_an_id_may_be_typed_in_lower_case(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ("--dataset", "crypto_5m", "--instrument", "btcusd.bitfinex")
+    assert run(monkeypatch, str(project / "btc.csv"), *where) == 0
+    assert "btc.csv states of BTCUSD.BITFINEX" in capsys.readouterr().out
+
+
 def test_a_map_file_changes_nothing_and_says_what_to_write(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

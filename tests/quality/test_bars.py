@@ -71,7 +71,20 @@ def receipts(spans):
     return pl.DataFrame(spoken, columns, orient="row")
 
 
-every_receipt = st.lists(st.sampled_from(SPANS), min_size=4, max_size=4).map(receipts)
+def from_files(said, extents):
+    """Receipts of which some were read from files: those with an extent, which has no ends where no row had a ts."""
+    told = [("pulled", None, None) if extent is None else ("files", *extent) for extent in extents]
+    columns = {"source": pl.String, "first": tables.TS, "last": tables.TS}
+    return said.hstack(pl.DataFrame(told, columns, orient="row"))
+
+
+ends = st.integers(-3, 13).map(lambda i: EVENING + i * FIVE_MINUTES)
+extents = st.none() | st.just((None, None)) | st.tuples(ends, ends).map(sorted).map(tuple)
+every_receipt = st.builds(
+    from_files,
+    st.lists(st.sampled_from(SPANS), min_size=4, max_size=4).map(receipts),
+    st.lists(extents, min_size=4, max_size=4),
+)
 ranges = st.sampled_from([(SESSION, NEXT), (SESSION, SESSION), (NEXT, NEXT)])
 
 
@@ -378,6 +391,22 @@ def test_a_later_receipt_for_another_session_that_strays_into_this_one_is_not_co
     found = judge_all(raw, said.with_columns(received_at=START + DAY))
     assert found.quarantined["session"].to_list() == [NEXT]
     assert found.counts.filter(session=NEXT).select("received", "refused").row(0) == (1, 0)
+
+
+def test_files_of_parts_of_a_session_are_counted_together():
+    extents = [(EVENING, START), (START + FIVE_MINUTES, START + 10 * MINUTE)]
+    said = from_files(receipts([(SESSION, SESSION)] * 4).slice(2), extents)
+    stamps = DUE["ts"].to_list()[:6]
+    raw = received(*({"ts": ts, "sequence": 3 if ts <= START else 4, "close": None} for ts in stamps))
+    assert count_of(judge_all(raw, said)) | {"received": 6, "refused": 6, "null_rows": 6} == count_of(
+        judge_all(raw, said)
+    )
+
+
+def test_a_file_that_came_again_takes_the_place_of_the_first_in_the_counts():
+    said = from_files(receipts([(SESSION, SESSION)] * 4).slice(2), [(EVENING, START)] * 2)
+    raw = received({"ts": EVENING, "sequence": 3, "close": None}, {"ts": EVENING, "sequence": 4})
+    assert count_of(judge_all(raw, said)) | {"received": 1, "refused": 0} == count_of(judge_all(raw, said))
 
 
 # Order and lateness

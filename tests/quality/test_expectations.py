@@ -1,6 +1,6 @@
 """Expectations measure in SQL what the SLA's rules measured, on real bars with defects, and agree to the last digit."""
 
-from datetime import date
+from datetime import date, timedelta
 from functools import cache
 from typing import Any, Literal
 
@@ -8,10 +8,12 @@ import duckdb
 import polars as pl
 import pytest
 
-from quality.bars import ROW_RULES
+from quality import sla, tables
+from quality.bars import ROW_RULES, judge
 from quality.expectations import MEASURED, NEED_A_CALENDAR, ROW_CONDITIONS, measures_query, suites
 from quality.policies import Limit, ServiceLevel
 from tests.judged_sample import AGAIN, DATASET, INSTRUMENTS, judged_tables, limit, policy
+from tests.makers import DAY, SESSION, START, closes_of, due_bars, received
 
 COMPLETE = Limit.model_validate({"at_least": 0.99, "severity": "enforce", "why": "for the test"})
 LEVEL = policy(
@@ -84,6 +86,55 @@ def test_a_session_is_judged_by_the_newest_receipt_that_speaks_for_it(kept: Tabl
     moved = changed.filter(pl.col("quarantined") != pl.col("quarantined_before"))["session"]
     assert moved.len() > 0
     assert moved.is_between(*AGAIN).all()
+
+
+def parts_of_a_session(level: ServiceLevel) -> Tables:
+    """One session of six bars out of two files, a corrected part of the first and rows outside its hours."""
+    at = [START + i * timedelta(minutes=5) for i in range(-2, 6)]  # the first two come before the open
+    due = due_bars(6)
+    bad: dict[str, Any] = {"close": None}
+    raw = received(
+        *({"ts": ts} for ts in at[:3]),
+        {"ts": at[3], **bad},
+        {"ts": at[4], **bad},
+        {"ts": None},
+        *({"ts": ts, "sequence": 2} for ts in at[6:]),
+        {"ts": at[3], "sequence": 3},
+        {"ts": at[4], "sequence": 3, "high": 1},
+    )
+    ends = [(at[0], at[4]), (at[6], at[7]), (at[3], at[4])]
+    spoken = [(n, START + n * DAY, SESSION, SESSION, "files", *extent, 1) for n, extent in enumerate(ends, start=1)]
+    named = ("sequence", "received_at", "first_session", "last_session", "source", "first", "last", "n_rows")
+    labels = {"dataset": DATASET, "instrument": INSTRUMENTS[0], "content": "a", "origin": "a test"}
+    receipts = tables.frame("receipts", [labels | dict(zip(named, one, strict=True)) for one in spoken])
+    judged = judge(raw, receipts, due, closes_of(due), first=SESSION, last=SESSION, timeframe="5m")
+    counts = sla.count_sessions([SESSION], due, judged, outside_hours=level.outside_hours)
+    own = {name: pl.lit(labels[name]) for name in ("dataset", "instrument")}
+    unreceipted = raw.head(1).with_columns(sequence=pl.lit(99, pl.Int64))  # a writer died before its receipt
+    return {
+        "receipts": receipts,
+        "raw_bars": pl.concat([raw, unreceipted]).with_columns(**own),
+        "bars": judged.accepted.with_columns(**own, filled=pl.lit(value=False)),
+        "quarantine": judged.quarantined.with_columns(**own),
+        "sla_record": sla.verdicts(counts.with_columns(**own), level.limits).with_columns(**own),
+    }
+
+
+@pytest.mark.parametrize(
+    ("outside_hours", "share"),
+    [
+        pytest.param("refused", 3 / 7, id="two outside hours and one wrong, of seven that came last of their ts"),
+        pytest.param("expected", 1 / 5, id="what is expected outside hours is neither refused nor received"),
+    ],
+)
+def test_files_of_parts_of_a_session_are_counted_as_the_record_counts_them(outside_hours: str, share: float) -> None:
+    level = LEVEL.model_copy(update={"outside_hours": outside_hours, "max_range_ratio": None})
+    kept = parts_of_a_session(level)
+    frame = measured(kept, level)
+    record = dict(kept["sla_record"].select("rule", "value").iter_rows())
+    assert {rule: frame[rule].item() for rule in MEASURED} == {rule: record[rule] for rule in MEASURED}
+    assert record["quarantined"] == share
+    assert broken(frame, "unmatched_") | broken(frame, "lost") == {}
 
 
 def with_table(kept: Tables, name: str, frame: pl.DataFrame) -> Tables:

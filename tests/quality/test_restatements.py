@@ -130,6 +130,30 @@ def test_a_receipt_of_another_session_withdraws_nothing():
     assert found.restatements.is_empty()
 
 
+FIRST_HALF, SECOND_HALF = (START, START), (LATE, LATE)
+
+
+@pytest.mark.parametrize(
+    ("source", "extents", "lacking"),
+    [
+        pytest.param("files", [FIRST_HALF, SECOND_HALF], [], id="a file of what came after says nothing of before"),
+        pytest.param(
+            "files", [(START, LATE), (START, LATE)], [START], id="a file withdraws what lies between its ends"
+        ),
+        pytest.param("files", [FIRST_HALF, (None, None)], [], id="a file without a readable time withdraws nothing"),
+        pytest.param("pulled", [FIRST_HALF, SECOND_HALF], [START], id="a source was asked for the whole session"),
+    ],
+)
+def test_a_file_withdraws_only_between_its_first_row_and_its_last(source, extents, lacking):
+    spoken = [(n, START + n * DAY, SESSION, SESSION, source, *ends) for n, ends in enumerate(extents, start=1)]
+    columns = {"sequence": pl.Int64, "received_at": tables.TS, "first_session": pl.Date, "last_session": pl.Date}
+    columns |= {"source": pl.String, "first": tables.TS, "last": tables.TS}
+    said = pl.DataFrame(spoken, columns, orient="row")
+    raw = received({}, {"ts": LATE, "sequence": 2})
+    found = judge(raw, said, DUE, closes_of(DUE), first=SESSION, last=SESSION, timeframe="5m")
+    assert told(found) == [("withdrawn", ts, 2) for ts in lacking]
+
+
 # What was superseded
 
 

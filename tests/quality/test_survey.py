@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.cli.check import due_bars
-from quality.policies import Limit
 from quality.survey import Survey, between, failing_sessions, fitting, survey
 from resources.bar_files.reading import read_bar_file
 from resources.calendars import open_calendar
 from resources.errors import ExchangedColumnsError, NoDataError
 from resources.sources.protocol import RECEIVED
+from tests.makers import service_level
 from tests.sample_packing import SHARED
 
 DAY = date(2024, 3, 4)
@@ -149,11 +149,13 @@ def test_a_session_may_miss_as_much_as_the_sla_allows() -> None:
     assert survey(rows, due(), timeframe="5m", completeness=0.98).passed
 
 
-LIMITS = {
-    "completeness": Limit(at_least=0.9, severity="enforce", why="w"),
-    "quarantined": Limit(at_most=0.4, severity="enforce", why="w"),
-    "nan": Limit(at_most=0, severity="warn", why="w"),
+LIMITS: dict[str, Any] = {
+    "completeness": {"at_least": 0.9},
+    "quarantined": {"at_most": 0.4},
+    "nan": {"severity": "warn"},
 }
+OUTSIDE = [Row(12 * 60 + 5 * i) for i in range(3)]  # before New York opens at 14:30 UTC
+WIDE = Row(5, high=90.0)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,41 @@ def test_a_section_of_the_policy_judges_a_file_as_a_night_would(rows: list[Row],
     received = frame(rows)
     asked = between(due(), received["ts"].min(), received["ts"].max())  # type: ignore[arg-type]  # all have stamps
     closes = open_calendar("24/7").closes(DAY, DAY)
-    assert failing_sessions(received, asked, closes, timeframe="5m", limits=LIMITS) == failing
+    level = service_level(**LIMITS)
+    assert failing_sessions(received, asked, closes, timeframe="5m", level=level) == failing
+
+
+@pytest.mark.parametrize(
+    ("calendar", "rows", "section", "failing"),
+    [
+        pytest.param("24/7", [Row(0), WIDE, Row(10)], {}, 0, id="a wide bar where no range is improbable"),
+        pytest.param("24/7", [Row(0), WIDE, Row(10)], {"max_range_ratio": 9}, 1, id="a wider bar than is probable"),
+        pytest.param("XNYS", [*OUTSIDE, Row(870), Row(875)], {}, 1, id="what traded before the open is refused"),
+        pytest.param(
+            "XNYS",
+            [*OUTSIDE, Row(870), Row(875)],
+            {"outside_hours": "expected"},
+            0,
+            id="and counts nowhere if expected",
+        ),
+        pytest.param(
+            "24/7",
+            [Row(0), Row(5), Row(15)],
+            {"completeness": {"at_least": 0.5}, "no_trade_bars": "filled"}
+            | {"filled": {"at_most": 0.2, "severity": "enforce", "why": "a test"}},
+            1,
+            id="more bars were filled than may be",
+        ),
+    ],
+)
+def test_everything_a_section_says_is_heeded(
+    calendar: str, rows: list[Row], section: dict[str, Any], failing: int
+) -> None:
+    received = frame(rows)
+    asked = between(due(calendar=calendar), received["ts"].min(), received["ts"].max())  # type: ignore[arg-type]
+    closes = open_calendar(calendar).closes(DAY, DAY)
+    level = service_level(**(LIMITS | section))
+    assert failing_sessions(received, asked, closes, timeframe="5m", level=level) == failing
 
 
 # Against a slow twin

@@ -551,6 +551,88 @@ class TestContainers:
         read_bar_file(write(self.zipped(**{"a.csv": self.LINES}), name="a.zip"))
         assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
 
+    def test_a_first_line_with_an_endless_field_is_refused(self, write):
+        path = write("x" * 131_073 + "," + OHLCV, *bars(*minutes(3)))
+        with pytest.raises(errors.DamagedFileError, match="first line cannot be split"):
+            read_bar_file(path)
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+    @pytest.mark.parametrize("after", ["", "\n"])
+    def test_a_line_is_read_up_to_a_length_and_no_further(self, write, monkeypatch, encoding, after):
+        monkeypatch.setattr(opened, "LONGEST_LINE", 100)
+        monkeypatch.setattr(opened, "_HEAD", 4)
+        good = "\n".join([OHLCV, *bars(*minutes(3))])
+        longest = f"{'2024-01-02 10:03:00,1,1,1,1,5.':0<100}"
+        assert rows(read_bar_file(write(f"{good}\n{longest}{after}".encode(encoding)))).height == 4
+        with pytest.raises(errors.DamagedFileError, match="a line of more than"):
+            read_bar_file(write(f"{good}\n{longest}0{after}".encode(encoding)))
+
+    def test_a_zip_with_a_damaged_lzma_member_is_refused(self, write):
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_LZMA) as archive:
+            archive.writestr("a.csv", self.LINES)
+        content = bytearray(packed.getvalue())
+        content[39:44] = b"\xff" * 5  # the filter's properties, behind the name and four bytes of a version
+        with pytest.raises(errors.DamagedFileError):
+            read_bar_file(write(bytes(content), name="a.zip"))
+
+    def test_a_zip_of_very_many_members_is_refused_before_they_are_listed(self, write, monkeypatch):
+        def unlisted(*_: object) -> None:
+            pytest.fail("the members were listed")
+
+        content = self.zipped(**{f"{n}.csv": b"" for n in range(17)})
+        monkeypatch.setattr(zipfile, "ZipFile", unlisted)
+        with pytest.raises(errors.ArchiveContentError, match="an archive of 17 members"):
+            read_bar_file(write(content, name="a.zip"))
+
+    def test_a_zip_that_is_silent_of_its_many_members_is_refused_by_the_size_of_their_list(self, write):
+        content = bytearray(self.zipped(**{f"{n}.csv": b"" for n in range(2_000)}))
+        content[-14:-10] = b"\1\0\1\0"
+        with pytest.raises(errors.ArchiveContentError, match="whose list alone has"):
+            read_bar_file(write(bytes(content), name="a.zip"))
+
+    def test_a_zip_of_the_large_kind_is_read_and_its_members_are_counted(self, write, monkeypatch):
+        monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 0)
+        one = self.zipped(**{"a.csv": self.LINES})
+        many = self.zipped(**{f"{n}.csv": b"" for n in range(17)})
+        monkeypatch.undo()
+        assert b"PK\6\7" in one
+        assert rows(read_bar_file(write(one, name="a.zip"))).height == 5
+        with pytest.raises(errors.ArchiveContentError, match="17 members"):
+            read_bar_file(write(many, name="a.zip"))
+
+    @pytest.mark.parametrize(
+        ("dtype", "day", "far"),
+        [
+            (pl.Date(), 1, 2**31 - 8),
+            *((pl.Datetime("ms", zone), 86_400_000, 2**62) for zone in (None, "UTC", "Asia/Tokyo")),
+            (pl.Datetime("us", "UTC"), 86_400_000_000, 2**62),
+            (pl.Datetime("ns"), 86_400_000_000_000, 2**63 - 1),
+        ],
+    )
+    def test_a_stamp_of_a_parquet_that_no_year_has_is_unreadable(self, tmp_path, dtype, day, far):
+        stamped = pl.Series([0, day, 2 * day, far]).cast(pl.Int32() if dtype == pl.Date else pl.Int64()).cast(dtype)
+        path = tmp_path / "a.parquet"
+        pl.DataFrame({"date": stamped, **{name: [value] * 4 for name, value in BITS.items()}}).write_parquet(path)
+        assert [ts and ts[:4] for ts in stamps(read_bar_file(path))] == ["1970", "1970", "1970", None]
+
+    def test_a_panic_of_polars_is_a_damaged_file(self, write, monkeypatch):
+        said = "out-of-range date"
+
+        def panics(*_: object) -> None:
+            raise pl.exceptions.PanicException(said)
+
+        monkeypatch.setattr("resources.bar_files.reading.open_table", panics)
+        with pytest.raises(errors.DamagedFileError, match="out-of-range date"):
+            read_bar_file(write(self.LINES))
+
+    def test_a_parquet_with_cells_that_hold_lists_is_refused_before_a_row_is_read(self, tmp_path, monkeypatch):
+        path = tmp_path / "a.parquet"
+        pl.DataFrame({"date": [date(2024, 1, 2)], "open": [[0.0] * 1_000]}).write_parquet(path)
+        monkeypatch.setattr(pl.LazyFrame, "collect", lambda *_, **__: pytest.fail("a row was read"))
+        with pytest.raises(errors.UnknownLayoutError, match=r"'open' \(List\(Float64\)\) are no single values"):
+            read_bar_file(path)
+
     @pytest.mark.parametrize("name", ["a.csv.gz", "a.zip"])
     def test_a_bomb_is_not_unpacked(self, write, monkeypatch, name):
         monkeypatch.setattr(opened, "_FREE_BYTES", 1 << 20)

@@ -64,6 +64,12 @@ def test_a_body_that_does_not_unpack_is_asked_for_again(server) -> None:
     assert get_json(server.url, {"a": 1}).document == {"a": "1"}
 
 
+def test_an_answer_too_deep_to_read_is_garbled(server) -> None:
+    server.faults.extend([Reply("[" * 100_000)] * ATTEMPTS)
+    with pytest.raises(GarbledAnswerError, match="expected JSON"):
+        get_json(server.url, {})
+
+
 def test_nobody_listening_is_an_error_that_says_so() -> None:
     with LocalServer(lambda _: as_json({}), at=NOW).running() as gone:
         url = gone.url

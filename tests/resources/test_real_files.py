@@ -15,7 +15,6 @@ from tests.sample_packing import SHARED
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data is not beside this checkout"),
-    pytest.mark.slow,
 ]
 
 INVENTORY: list[dict[str, Any]] = (

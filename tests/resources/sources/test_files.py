@@ -13,11 +13,14 @@ from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 
 from quality.datasets import Dataset, Instrument
+from quality.errors import ConfigurationError
+from resources.bar_files.reading import BarFile, read_bar_file
 from resources.errors import UnknownInstrumentError, UnusableInboxError
 from resources.inbox import SETTLED_AFTER
 from resources.settings import Settings
 from resources.sources.files_source import FilesSource, Handled, answering
 from resources.sources.protocol import ACTIONS, RECEIVED, Delivery
+from resources.sources.registry import refusals
 from tests.fakes import ONE, OTHER, small_dataset
 from tests.resources.sources.suite import Facts, Opened, SourceSuite
 from tests.sample_packing import SHARED
@@ -305,6 +308,44 @@ def test_a_file_that_cannot_be_taken_is_refused_beside_the_reason_and_the_others
     assert sentence in why
     assert "gauntlet import FILE --dataset small --instrument ID" in why
     assert [(one.file, one.outcome) for one in source.handled] == [(name, "refused"), ("other.csv", "taken in")]
+
+
+def test_an_error_that_nobody_foresaw_refuses_its_file_and_the_others_go_on(
+    drop: Drop, folder: Path, places: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(path: Path, **options: object) -> BarFile:
+        if path.name == "one.csv":
+            raise ZeroDivisionError
+        return read_bar_file(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("resources.sources.files_source.read_bar_file", read)
+    drop("one.csv", daily(1, 31))
+    drop("other.csv", daily(1, 31))
+    assert origins(every_round(FilesSource(BOTH, places)))[-1] == ["other.csv"]
+    assert "nobody foresaw: ZeroDivisionError" in (folder / "refused" / "one.csv.why.txt").read_text()
+
+
+def test_layouts_of_the_project_that_cannot_be_used_refuse_no_file(drop: Drop, folder: Path, places: Settings) -> None:
+    (places.project / "formats").mkdir()
+    (places.project / "formats" / "mine.yaml").write_text("name: mine\n")
+    drop("one.csv", daily(1, 31))
+    with pytest.raises(ConfigurationError):
+        one_round(FilesSource(BOTH, places))
+    assert tree(folder) == {"one.csv"}
+
+
+def test_a_time_zone_that_is_not_known_is_refused_when_the_data_set_is_read() -> None:
+    with pytest.raises(ValueError, match="timezone"):
+        small_dataset(source={"kind": "files", "timezone": "Mars/Olympus"})
+
+
+def test_a_layout_that_is_not_known_is_refused_with_the_nearest(
+    places: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GAUNTLET_PROJECT", str(places.project))
+    (refusal,) = refusals(small_dataset(source={"kind": "files", "format": "histdta"}))
+    assert (refusal.at, refusal.nearest) == (("source", "format"), "histdata")
+    assert list(refusals(small_dataset(source={"kind": "files", "format": "histdata"}))) == []
 
 
 def test_two_that_answer_alike_are_named(drop: Drop, folder: Path, places: Settings) -> None:

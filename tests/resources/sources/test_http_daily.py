@@ -239,6 +239,24 @@ def _changed(chart: ChartServer, *place: Any, to: Any) -> Reply:
         pytest.param(as_json({"chart": {"result": []}}), GarbledAnswerError, "without a result", id="no result"),
         pytest.param(("timestamp", [1]), GarbledAnswerError, "13 values of open", id="fewer stamps than values"),
         pytest.param(("timestamp", ["soon"]), GarbledAnswerError, "timestamp", id="a stamp that is a word"),
+        pytest.param(
+            ("timestamp", [1_598_832_000_000]), GarbledAnswerError, "timestamp.0 is '1598832000000'", id="milliseconds"
+        ),
+        pytest.param(
+            ("events", {"dividends": {"1": {"date": 1_598_832_000_000, "amount": 1}}}),
+            GarbledAnswerError,
+            "date is '1598832000000'",
+            id="a dividend in milliseconds",
+        ),
+        pytest.param(
+            as_json({"finance": {"error": {"code": 401, "description": None}}}, status=200),
+            GarbledAnswerError,
+            "401, expected a chart",
+            id="a code that is a number",
+        ),
+        pytest.param(
+            as_json({"chart": {"error": {"code": 401}}}), GarbledAnswerError, "error.code", id="a chart's code as well"
+        ),
         pytest.param(("meta", "dataGranularity", "3mo"), GarbledAnswerError, "bars of 3mo", id="longer bars"),
         pytest.param(
             ("meta", "exchangeTimezoneName", "Mars/Base"), GarbledAnswerError, "Mars/Base", id="a zone of nowhere"
