@@ -31,7 +31,7 @@ from quality.hashes import document_hash
 from quality.ledger import Standing
 from resources.clock import now
 from resources.errors import NothingHeldError
-from resources.lake import Lake
+from resources.lake import Condition, Lake
 from resources.market import corrections_of
 from resources.project import Project, StrategyDefinition
 from resources.settings import numbers_hash
@@ -68,7 +68,8 @@ class Held(NamedTuple):
 
 def newest_session(lake: Lake, dataset: Dataset, tags: Mapping[str, str]) -> date:
     """The newest session held, or an earlier one that the run was told to stop at."""
-    newest: date | None = lake.read("digests", dataset=dataset.name)["session"].max()  # type: ignore[assignment]
+    digests = lake.read("digests", dataset=dataset.name, instrument=dataset.ids)
+    newest: date | None = digests["session"].max()  # type: ignore[assignment]
     if newest is None:
         raise NothingHeldError(dataset.name)
     return as_of(tags, newest)
@@ -168,13 +169,13 @@ def read_until(receipts: pl.DataFrame, last: date) -> Read:
 
 
 def held(lake: Lake, dataset: Dataset) -> Held:
-    """What is held of a data set now."""
-    record = lake.read("sla_record", dataset=dataset.name)
+    """What is held of a data set's instruments now."""
+    of: dict[str, Condition] = {"dataset": dataset.name, "instrument": dataset.ids}
     return Held(
-        digests=lake.read("digests", dataset=dataset.name).drop("sequence").sort("session", "instrument"),
-        failed=sla.failed_sessions(record).filter("failed").sort("session", "instrument"),
-        actions=lake.read("corporate_actions", dataset=dataset.name).sort("instrument", "ex_date", "kind"),
-        receipts=lake.read("receipts", dataset=dataset.name).sort("sequence"),
+        digests=lake.read("digests", **of).drop("sequence").sort("session", "instrument"),
+        failed=sla.failed_sessions(lake.read("sla_record", **of)).filter("failed").sort("session", "instrument"),
+        actions=lake.read("corporate_actions", **of).sort("instrument", "ex_date", "kind"),
+        receipts=lake.read("receipts", **of).sort("sequence"),
     )
 
 

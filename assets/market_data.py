@@ -1,7 +1,7 @@
 """Market data: one set of assets per data set, made from its file.
 
     source -> raw_bars -> bars -> resampled_bars -> features
-                           |-> quarantine, digests, sla_record, restatements
+                           |-> quarantine, gaps, digests, sla_record, restatements
 
 `raw_bars` asks the source and keeps what came, as it came; `bars` holds every row against the
 rules and every session against its SLA; the checks on `bars` read the verdicts, and stop what
@@ -16,7 +16,7 @@ transaction, written while the next one is computed. What is small waits for all
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import dagster as dg
 import polars as pl
@@ -30,14 +30,14 @@ from engine.bars import resample
 from engine.causal import Bars, evaluate
 from engine.indicators import indicator
 from quality import bars as contract
-from quality import sla
+from quality import gaps, sla
 from quality.datasets import Dataset, Instrument
 from quality.policies import Limit, ServiceLevel
 from resources.behind import Behind
 from resources.calendars import Calendar
 from resources.clock import now
 from resources.errors import NoSessionError, NothingHeldError
-from resources.intake import asked_until, receive
+from resources.intake import Again, asked_until, overlap, receive
 from resources.lake import Between, Condition, Lake
 from resources.market import (
     bar_frames,
@@ -56,9 +56,11 @@ BATCH_BARS = 1_000_000
 SHOWN_JUMPS = 20
 LOOKED_BACK_DAYS = 31  # for the bar before a session
 KINDS = {"polars", "deltalake"}
+COUNTED = "counted"  # sessions, before they are held against the limits
 DELIVERED = "delivered"
 BESIDE_BARS = {
     "quarantine": "Rows that broke a rule, as received, with every rule they broke.",
+    "gaps": "Runs of due bars that are missing: refused, an outage, nothing traded, or nobody knows.",
     "digests": "A content hash of the accepted bars of each instrument's session.",
     "sla_record": "The verdict of every SLA rule on every instrument's session.",
     "restatements": "Bars that the source changed, took back or sent twice: what was said before, and what is now.",
@@ -90,6 +92,13 @@ def market_data(
         *([universe(project, dataset)] if dataset.universes else []),
         *by_products,
     ]
+
+
+class Asking(NamedTuple):
+    """What a source is to be asked for, by instrument."""
+
+    firsts: dict[str, date]  # all sessions from this day on
+    again: dict[str, list[Again]]  # and these, one by one, that it was asked for before
 
 
 class _Common(TypedDict):
@@ -133,8 +142,8 @@ def _received(project: Project, dataset: Dataset) -> dg.AssetsDefinition:
     )
     def raw_bars_asset(context: dg.AssetExecutionContext, lake: Lake, sources: Sources) -> dg.MaterializeResult:
         days, source = wanted_days(context, project, dataset, lake, sources), sources.open(dataset)
-        firsts = to_ask(project, dataset, lake, days)
-        got = receive(lake, dataset, source, firsts=firsts, last=days.last, at=now())
+        firsts, again = to_ask(project, dataset, lake, days)
+        got = receive(lake, dataset, source, firsts=firsts, last=days.last, at=now(), again=again)
         report(
             context,
             dataset,
@@ -194,7 +203,8 @@ def _sla_checks(project: Project, dataset: Dataset) -> dg.AssetChecksDefinition:
         name=f"{dataset.name}_sla",
     )
     def sla_checks(context: dg.AssetCheckExecutionContext, lake: Lake) -> Iterator[dg.AssetCheckResult]:
-        record = lake.read("sla_record", dataset=dataset.name)
+        since = Between(dataset.start, date.max)
+        record = lake.read("sla_record", dataset=dataset.name, instrument=dataset.ids, session=since)
         if record.is_empty():
             for rule in policy.limits:
                 yield dg.AssetCheckResult(
@@ -261,14 +271,15 @@ def wanted_days(
     return span(dataset, context.partition_keys, as_of=as_of(context.run.tags, sessions[-1]))
 
 
-def to_ask(project: Project, dataset: Dataset, lake: Lake, days: Span) -> dict[str, date]:
-    """From which day on each instrument has to be asked for; when all were asked for all of `days`, all once more.
+def to_ask(project: Project, dataset: Dataset, lake: Lake, days: Span) -> Asking:
+    """What was not asked for yet, and the overlap before it; when all of `days` was, all of them once more.
 
     What somebody imported by hand says nothing of whether the source was asked.
     """
-    sessions = calendar_of(project, dataset).sessions(*days)
+    calendar = calendar_of(project, dataset)
+    sessions = calendar.sessions(*days)
     if not sessions:
-        return {}
+        return Asking({}, {})
     receipts = lake.read("receipts", dataset=dataset.name, source=dataset.source.kind)
     reached = asked_until(receipts, [instrument.id for instrument in dataset.instruments], sessions)
     missing = {
@@ -276,7 +287,17 @@ def to_ask(project: Project, dataset: Dataset, lake: Lake, days: Span) -> dict[s
         for instrument, until in reached.items()
         if until != sessions[-1]
     }
-    return missing or dict.fromkeys(reached, days.first)
+    if not missing:
+        return Asking(dict.fromkeys(reached, days.first), {})
+    again = overlap(
+        calendar,
+        receipts,
+        missing,
+        start=dataset.start,
+        timeframe=dataset.timeframe,
+        n_sessions=dataset.overlap_sessions,
+    )
+    return Asking(missing, again)
 
 
 def batches(dataset: Dataset, bars_each: int) -> Iterator[list[Instrument]]:
@@ -321,13 +342,17 @@ def judge_sessions(
                 )
                 for instrument in batch
             ]
+            verdicts = sla.verdicts(pl.concat(one[COUNTED] for one in judged), project.sla[dataset.sla].limits)
             bars = pl.concat(one["bars"] for one in judged).with_columns(dataset=pl.lit(name))
             written["bars"] += bars.height
             behind.replace("bars", bars, dataset=name, instrument=ids, session=wider.between)
             for table, parts in beside.items():
-                parts += [one[table] for one in judged]
+                parts.extend([verdicts] if table == "sla_record" else (one[table] for one in judged))
+        beside["gaps"] = [gaps.with_outages(pl.concat(beside["gaps"]), due, dataset.instruments)]
         for table, parts in beside.items():
-            rows = pl.concat(parts).with_columns(dataset=pl.lit(name))
+            rows = (
+                pl.concat(parts).sort("session").with_columns(dataset=pl.lit(name))
+            )  # so that a day lies in few files
             written[table] += rows.height
             behind.replace(table, rows, dataset=name, session=wider.between)
     for table in BESIDE_BARS:
@@ -335,7 +360,7 @@ def judge_sessions(
     inputs.record(lake, f"bars:{name}", current, run_id=context.run.run_id)
     inputs_current.tell(
         context.instance,
-        [inputs_current.features_check(lake, dataset), *inputs_current.research_checks(lake, project)],
+        [inputs_current.features_check(lake, project, dataset), *inputs_current.research_checks(lake, project)],
     )
     return dg.MaterializeResult(
         metadata={
@@ -350,7 +375,9 @@ def with_next(lake: Lake, dataset: Dataset, days: Span) -> Span:
     """`days` and on to each instrument's next session: its first bar is compared with the last one of `days`."""
     near = Between(days.last + timedelta(days=1), days.last + timedelta(days=LOOKED_BACK_DAYS + 1))
     following = (
-        lake.read("digests", dataset=dataset.name, session=near).group_by("instrument").agg(pl.col("session").min())
+        lake.read("digests", dataset=dataset.name, instrument=dataset.ids, session=near)
+        .group_by("instrument")
+        .agg(pl.col("session").min())
     )
     furthest: date | None = following["session"].max()  # type: ignore[assignment]
     return days if furthest is None else Span(days.first, furthest)
@@ -370,7 +397,7 @@ def judge_instrument(
     actions: pl.DataFrame,
     sessions: Sequence[date],
 ) -> dict[str, pl.DataFrame]:
-    """One instrument's rows of `bars` and of every table written beside it."""
+    """One instrument's rows of `bars` and of every table written beside it; sessions counted in place of verdicts."""
     if dataset.volume == "none":  # a column of zeros where the source knows no volume says nothing
         raw = raw.with_columns(volume=pl.lit(None, pl.Float64))
     judged = contract.judge(
@@ -400,9 +427,10 @@ def judge_instrument(
     return {
         "bars": with_filled(judged.accepted, filled).with_columns(own),
         "quarantine": judged.quarantined.with_columns(own),
+        "gaps": gaps.of_instrument(due, judged.accepted, judged.quarantined, filled).with_columns(own),
         "restatements": judged.restatements.with_columns(own),
         "digests": contract.digests(judged.accepted).join(newest, on="session").with_columns(own),
-        "sla_record": sla.verdicts(counted.with_columns(own), policy.limits),
+        COUNTED: counted.with_columns(own),
     }
 
 
@@ -434,7 +462,8 @@ def resample_sessions(project: Project, dataset: Dataset, lake: Lake, days: Span
                 for instrument in batch
                 for timeframe in sorted(dataset.resample)
             )
-            behind.replace("resampled_bars", folded, **window)
+            by_day = folded.sort("instrument", "session", maintain_order=True)  # so that a day lies in one file
+            behind.replace("resampled_bars", by_day, **window)
             n_rows.update(dict(folded.group_by("timeframe").len().rows()))
     return {timeframe: n_rows[timeframe] for timeframe in dataset.resample}
 
@@ -449,10 +478,10 @@ def compute_features(
     if last is None:
         raise NothingHeldError(name)
     current = inputs.features(project, dataset, of, calendar.sessions(dataset.start, last))
-    due = calendar.due(dataset.start, last, dataset.timeframe)
+    written = calendar.due(min(first, last), last, dataset.timeframe)
     n_rows = 0
     with Behind(lake) as behind:
-        for batch in batches(dataset, due.height):
+        for batch in batches(dataset, written.height):
             ids = [instrument.id for instrument in batch]
             rows = pl.concat(
                 feature_rows(lake, dataset, calendar, instrument, of.actions, first=first, last=last)
@@ -465,7 +494,7 @@ def compute_features(
     inputs.record(lake, f"features:{name}", rewritten, run_id=context.run.run_id, read=read)
     return dg.MaterializeResult(
         metadata={"rows": n_rows, "written from": str(first), "to": str(last)},
-        check_results=[inputs_current.features_check(lake, dataset)],
+        check_results=[inputs_current.features_check(lake, project, dataset)],
     )
 
 
@@ -481,23 +510,17 @@ def feature_rows(
 ) -> pl.DataFrame:
     """One instrument's rows of `features` from the session `first` on, computed over all bars up to `last`."""
     used = {dataset.timeframe, *(feature.timeframe or dataset.timeframe for feature in dataset.features.values())}
-    bars = {
-        timeframe: raw_bars(lake, dataset, calendar, instrument=instrument.id, timeframe=timeframe, last=last)
-        for timeframe in dataset.timeframes
-        if timeframe in used
-    }
+    timeframes = [timeframe for timeframe in dataset.timeframes if timeframe in used]
+    bars = raw_bars(lake, dataset, calendar, instrument=instrument.id, timeframes=timeframes, last=last)
     frames = bar_frames(bars, actions.filter(pl.col("instrument") == instrument.id))
     columns = {
         label: indicator(feature.indicator, _bars(dataset, feature.timeframe), **feature.parameters)
         for label, feature in dataset.features.items()
     }
-    values = evaluate(columns, frames, dataset.timeframe).drop("known_at")
-    return (
-        bars[dataset.timeframe]
-        .select(pl.lit(dataset.name).alias("dataset"), pl.lit(instrument.id).alias("instrument"), "session", "ts")
-        .join(values, on="ts", how="left", maintain_order="left")
-        .filter(pl.col("session") >= first)
-    )
+    values = evaluate(columns, frames, dataset.timeframe)  # a row for each bar, in their order
+    labels = bars[dataset.timeframe].select("session")
+    rows = pl.concat([labels, values.drop("known_at")], how="horizontal").filter(pl.col("session") >= first)
+    return rows.select(pl.lit(dataset.name).alias("dataset"), pl.lit(instrument.id).alias("instrument"), pl.all())
 
 
 def verdict(dataset: Dataset, rule: str, record: pl.DataFrame, stopped: sla.Block) -> dg.AssetCheckResult:

@@ -18,6 +18,7 @@ from assets import inputs
 from engine.history import History
 from engine.strategy import decide, warm_up_bars
 from engine.walk_forward import Window, windows
+from quality.datasets import Dataset
 from quality.evidence import Measurement, measured
 from quality.hashes import document_hash
 from quality.lookahead import PREFIX_BARS, Certificate, Law, certificate, next_bar_law, prefix_law
@@ -260,7 +261,7 @@ def measure(
     per_year = project.promotion.periods_per_year[dataset.calendar]
     instruments = [instrument.id for instrument in definition.configuration.chosen_instruments(dataset)]
     return {
-        **measured(_data_metrics(lake, dataset.name, instruments, last=last), table="sla_record"),
+        **measured(_data_metrics(lake, dataset, instruments, last=last), table="sla_record"),
         **measured({"look_ahead_certificate": float(certified)}, table="certificates"),
         **measured(
             backtest_metrics(returns, trades, periods_per_year=per_year),
@@ -297,12 +298,12 @@ def _why_not_walked(windows: pl.DataFrame) -> dict[str, str]:
     }
 
 
-def _data_metrics(lake: Lake, dataset: str, instruments: Sequence[str], *, last: date) -> dict[str, float]:
+def _data_metrics(lake: Lake, dataset: Dataset, instruments: Sequence[str], *, last: date) -> dict[str, float]:
     """Completeness and quarantine over exactly the sessions and instruments that were used."""
-    mine, until = pl.col("instrument").is_in(list(instruments)), pl.col("session") <= last
-    record = lake.scan("sla_record", dataset=dataset).filter(mine, until).collect()
-    refused = lake.scan("quarantine", dataset=dataset).filter(mine, until).select(pl.len()).collect().item()
-    accepted = lake.scan("bars", dataset=dataset).filter(mine, until).select(pl.len()).collect().item()
+    mine, used = pl.col("instrument").is_in(list(instruments)), pl.col("session").is_between(dataset.start, last)
+    record = lake.scan("sla_record", dataset=dataset.name).filter(mine, used).collect()
+    refused = lake.scan("quarantine", dataset=dataset.name).filter(mine, used).select(pl.len()).collect().item()
+    accepted = lake.scan("bars", dataset=dataset.name).filter(mine, used).select(pl.len()).collect().item()
     completeness = record.filter(pl.col("rule") == "completeness")["value"].min()
     return {
         "completeness_min": float("nan") if completeness is None else float(completeness),  # type: ignore[arg-type]

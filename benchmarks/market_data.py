@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from statistics import median
 
 import dagster as dg
 import numpy as np
@@ -129,7 +130,7 @@ def night_100() -> Measured:
     result = _execute(workplace, ask)
     left = night.due(workplace, as_of)
     seconds = time.perf_counter() - started
-    assert not any(work.job == ask.job for work in left), left
+    assert not any(work.job == ask.job for work in left), [work.only for work in left]
     counts = _rows(result)
     return Measured(seconds, note=f"{counts['bars']:,} bars of one session, planner before and after included")
 
@@ -153,15 +154,18 @@ def read_instrument() -> Measured:
     workplace = _open()
     dataset = workplace.project.datasets[NAME]
     calendar = calendar_of(workplace.project, dataset)
-    started = time.perf_counter()
-    bars = raw_bars(workplace.lake, dataset, calendar, instrument="I042.BENCH", timeframe="5m", last=LAST)
-    seconds = time.perf_counter() - started
-    (folder,) = workplace.lake.path("bars").glob(f"dataset={NAME}/instrument=I042.BENCH")
-    started = time.perf_counter()
-    rows = pl.read_parquet(folder)
-    floor = time.perf_counter() - started
-    assert rows.height >= bars.height == ((LAST - FIRST).days + 1) * BARS_A_DAY
-    return Measured(seconds, floor, f"{bars.height:,} bars with when each was known; floor: the bare Parquet files")
+    took, floors = [], []
+    for instrument in ("I041.BENCH", "I042.BENCH", "I043.BENCH", "I044.BENCH"):
+        started = time.perf_counter()
+        bars = raw_bars(workplace.lake, dataset, calendar, instrument=instrument, timeframes=["5m"], last=LAST)["5m"]
+        took.append(time.perf_counter() - started)
+        (folder,) = workplace.lake.path("bars").glob(f"dataset={NAME}/instrument={instrument}")
+        started = time.perf_counter()
+        rows = pl.read_parquet(folder)
+        floors.append(time.perf_counter() - started)
+        assert rows.height >= bars.height == ((LAST - FIRST).days + 1) * BARS_A_DAY
+    note = f"{bars.height:,} bars with when each was known, the median of three after a first; floor: the bare Parquet files"
+    return Measured(median(took[1:]), median(floors[1:]), note)
 
 
 def _prepared() -> None:

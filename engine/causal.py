@@ -60,7 +60,12 @@ def evaluate(columns: Mapping[str, "Column"], frames: Mapping[str, pl.DataFrame]
     """
     aligned = {name: _on(column, timeframe) for name, column in columns.items()}
     frame = _with_longer(frames, timeframe, aligned.values())
-    return frame.select("ts", "known_at", *(_known(column).alias(name) for name, column in aligned.items()))
+    computed = {name: f"computed {name}" for name in columns}
+    # In two steps: what an expression names twice would be computed twice.
+    frame = frame.with_columns(aligned[name].expression.alias(there) for name, there in computed.items())
+    return frame.select(
+        "ts", "known_at", *(_known(aligned[name], pl.col(there)).alias(name) for name, there in computed.items())
+    )
 
 
 def derived(
@@ -328,9 +333,9 @@ def _with_longer(frames: Mapping[str, pl.DataFrame], timeframe: str, columns: Co
     return frame
 
 
-def _known(column: Column) -> pl.Expr:
+def _known(column: Column, values: pl.Expr) -> pl.Expr:
     conditions = [pl.col(name).is_not_null().shift(bars, fill_value=False) for name, bars in column.needs.items()]
     if column.warm_up:
         conditions.append(pl.int_range(pl.len()) >= column.warm_up)
-    values = column.expression.fill_nan(None) if column.kind == "number" else column.expression
+    values = values.fill_nan(None) if column.kind == "number" else values
     return pl.when(*conditions).then(values) if conditions else values

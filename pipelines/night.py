@@ -9,12 +9,12 @@ computed from (`assets/inputs.py`), and everything it reads is there:
    and no research.
 2. `research`, `walk_forward` for complete windows, `scorecards`, each once what it reads is done.
 3. `controls`, then `review_promotions` for whatever was measured anew or has expired.
-4. `maintenance`, when a table changed and nothing else is due.
+4. `maintenance`, when a table changed and nothing else is due, but for what fails whenever it is tried.
 
 Terminal, schedule and sensors all ask here, so they agree; when nothing changed it is empty.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -54,6 +54,10 @@ class Work(NamedTuple):
     @property
     def asks_source(self) -> bool:
         return self.job.startswith(jobs.MARKET) and not self.only
+
+    @property
+    def takes_files(self) -> bool:
+        return self.job.startswith(jobs.IMPORT)
 
     @property
     def dataset(self) -> str:
@@ -107,8 +111,11 @@ def imports(workplace: Workplace, *, at: datetime) -> list[Work]:
     return work
 
 
-def due(workplace: Workplace, as_of: AsOf) -> list[Work]:
-    """What is due, in the order of a night: the first pieces can run now, what depends on them is due afterwards."""
+def due(workplace: Workplace, as_of: AsOf, *, given_up: Callable[[Work], bool] = lambda _: False) -> list[Work]:
+    """What is due, in the order of a night: the first pieces can run now, what depends on them is due afterwards.
+
+    Work that was `given_up` stays due and is waited for no longer: the warehouse shows what there is without it.
+    """
     project, lake = workplace.project, workplace.lake
     work: list[Work] = []
     standings = chain.stages(workplace.ledger.store().entries(), expires_days=project.promotion.evidence_expires_days)
@@ -135,14 +142,14 @@ def due(workplace: Workplace, as_of: AsOf) -> list[Work]:
         work += _controls(project, lake, as_of[base.name])
     if not any(one.job == jobs.CONTROLS for one in work):
         work += _reviews(project, lake, standings, reviewable, as_of)
-    if as_of and all(one.asks_source for one in work):  # what nobody could be asked for stays due
+    if as_of and all(one.asks_source or given_up(one) for one in work):  # what nobody could be asked for stays due
         work += _maintenance(lake, workplace.settings.warehouse, max(as_of.values()))
     return work
 
 
 def is_blocked(project: Project, dataset: Dataset, lake: Lake, last: date) -> bool:
     """Did the newest judged session up to `last` fail for too many instruments?"""
-    record = lake.read("sla_record", dataset=dataset.name)
+    record = lake.read("sla_record", dataset=dataset.name, instrument=dataset.ids)
     share = project.sla[dataset.sla].block_share
     return sla.block(record.filter(record["session"] <= last), block_share=share).blocked
 

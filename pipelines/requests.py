@@ -3,7 +3,8 @@
 The run key says partition, input digest and attempt, so the same work is never asked for twice
 while it waits or runs, and a failed piece is tried again once; then it waits for changed inputs
 or for a person. Work that was done before, and is due again because inputs went back to what they
-were, counts as another attempt.
+were, counts as another attempt. So does, of files in an inbox, a run that succeeded: they were to be
+moved away, and lie there still.
 """
 
 from collections.abc import Iterable
@@ -24,7 +25,7 @@ def run_requests(
     for one in work:
         failed = instance.get_runs_count(dg.RunsFilter(job_name=one.job, tags=one.tags, statuses=_FAILED))
         succeeded = instance.get_runs_count(dg.RunsFilter(job_name=one.job, tags=one.tags, statuses=_SUCCEEDED))
-        if failed < ATTEMPTS:
+        if failed + (succeeded if one.takes_files else 0) < ATTEMPTS:
             requests.append(run_request(one, failed + succeeded, assets_of(one, definitions)))
     return requests
 

@@ -20,10 +20,17 @@ from pipelines.progress import QUIET, listening
 from pipelines.registration import partition_requests, register
 from pipelines.requests import assets_of
 from pipelines.workplace import Workplace
+from quality.datasets import Dataset, Instrument
 from quality.documents import nearest
 from resources import lock
 from resources.clock import now
-from resources.errors import BrokenLedgerError, HomeBusyError, NoSessionError, UnknownDatasetError
+from resources.errors import (
+    BrokenLedgerError,
+    HomeBusyError,
+    NoSessionError,
+    UnknownDatasetError,
+    UnknownInstrumentError,
+)
 
 _OUR_ERROR = re.compile(r"^(?:(?:engine|quality|resources)\.errors\.\w+|dagster\.\S+AssetCheckFailedError): ")
 BY_TERMINAL = {"gauntlet/by": "terminal"}
@@ -69,8 +76,8 @@ def run_night(workplace: Workplace, *, only: Sequence[str], no_later_than: date 
             raise NoSessionError(no_later_than, min(dataset.start for dataset in workplace.project.datasets.values()))
         _add_partitions(workplace, as_of, runs.instance)
         while True:
-            due = night.due(workplace, as_of)
-            waiting = [work for work in due if runs.is_new(work)]
+            due = night.due(workplace, as_of, given_up=runs.has_tried)
+            waiting = [work for work in due if not runs.has_tried(work)]
             if not waiting:
                 break
             for work in _first_job(waiting):
@@ -119,8 +126,8 @@ class Runs:
         self.new_rows: dict[str, int] = {}
         self._tried: set[tuple[str, str]] = set()
 
-    def is_new(self, work: night.Work) -> bool:
-        return (str(work), work.inputs) not in self._tried
+    def has_tried(self, work: night.Work) -> bool:
+        return (str(work), work.inputs) in self._tried
 
     def execute(self, work: night.Work) -> None:
         self._tried.add((str(work), work.inputs))
@@ -167,6 +174,19 @@ def require_known(workplace: Workplace, only: Sequence[str]) -> None:
     for name in only:
         if name not in known:
             raise UnknownDatasetError(name, known, nearest(name, known))
+
+
+def named(workplace: Workplace, dataset: str, instrument: str) -> tuple[Dataset, Instrument]:
+    """A data set, and an instrument of it whose id may be typed in lower case.
+
+    Raises UnknownDatasetError and UnknownInstrumentError.
+    """
+    require_known(workplace, [dataset])
+    into = workplace.project.datasets[dataset]
+    ids = {one.id: one for one in into.instruments}
+    if instrument.upper() not in ids:
+        raise UnknownInstrumentError(instrument, f"the data set {dataset}", ids)
+    return into, ids[instrument.upper()]
 
 
 def _require_sound_ledger(workplace: Workplace) -> None:

@@ -3,13 +3,13 @@
 All call the planner. A tick costs a look at the tables' versions while nothing has changed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import dagster as dg
 
 from pipelines import jobs, night
 from pipelines.registration import partition_requests, register, unchanged
-from pipelines.requests import run_requests
+from pipelines.requests import ATTEMPTS, run_requests
 from pipelines.workplace import Workplace
 from quality import tables
 from quality.hashes import document_hash
@@ -57,11 +57,18 @@ def _dropped_files(workplace: Workplace, of_jobs: list[jobs.Job]) -> dg.SensorDe
         waiting = night.imports(workplace, at=now())
         requests = run_requests(waiting, context.instance, context.repository_def)
         if not requests:
-            why = "every attempt failed" if waiting else "no file waits"
-            return dg.SensorResult(skip_reason=why)
+            return dg.SensorResult(skip_reason=_given_up(waiting) if waiting else "no file waits")
         return dg.SensorResult(run_requests=requests)
 
     return take_in
+
+
+def _given_up(waiting: Iterable[night.Work]) -> str:
+    names = ", ".join(work.dataset for work in waiting)
+    return (
+        f"files of {names} were to be taken in {ATTEMPTS} times and wait still: see the last run of the job, make the "
+        "folder writable or drop them anew; tomorrow they are tried again"
+    )
 
 
 def _sensor(workplace: Workplace, name: str, of_jobs: list[jobs.Job], about: str) -> dg.SensorDefinition:
@@ -84,7 +91,11 @@ def _sensor(workplace: Workplace, name: str, of_jobs: list[jobs.Job], about: str
         register(project, ledger, at=now())
         told = workplace._replace(project=project)
         as_of = night.as_of_now(told, at=now())
-        due = [work for work in night.due(told, as_of) if work.job in names]
+
+        def given_up(work: night.Work) -> bool:
+            return not run_requests([work], context.instance, None)
+
+        due = [work for work in night.due(told, as_of, given_up=given_up) if work.job in names]
         mine = [work for work in due if not work.asks_source]  # the schedule asks sources, once a night
         if not mine:
             return dg.SensorResult(skip_reason="nothing is due", cursor=seen)

@@ -1,6 +1,6 @@
 """What is held after a night, as the one object that `gauntlet nightly --json` prints.
 
-Counts cover everything held up to each data set's `as_of`, so a second night with nothing new
+Counts cover everything held from each data set's `start` to its `as_of`, so a second night with nothing new
 says the same; only `new`, `new_rows`, `seconds` and `run_ids` are of the night itself.
 """
 
@@ -17,6 +17,7 @@ from quality import ledger as chain
 from quality import sla
 from quality.datasets import Dataset
 from quality.evidence import encode
+from resources.lake import Condition
 from resources.market import calendar_of
 
 _BACKTEST = (
@@ -51,8 +52,9 @@ def summary(workplace: Workplace, done: Done) -> dict[str, Any]:
 
 def _dataset(workplace: Workplace, dataset: Dataset, last: date) -> dict[str, Any]:
     lake, name = workplace.lake, dataset.name
-    until = pl.col("session") <= last
-    record = lake.scan("sla_record", dataset=name).filter(until).collect()
+    of: dict[str, Condition] = {"dataset": name, "instrument": dataset.ids}
+    inside = pl.col("session").is_between(dataset.start, last)
+    record = lake.scan("sla_record", **of).filter(inside).collect()
     embargoed = _embargoed(record)
     completeness = record.filter(pl.col("rule") == "completeness").group_by("instrument").agg(pl.col("value").min())
     lowest = dict(completeness.rows())
@@ -63,8 +65,8 @@ def _dataset(workplace: Workplace, dataset: Dataset, last: date) -> dict[str, An
         "as_of": str(last),
         "sessions": record["session"].n_unique(),
         "rows_received": _received(workplace, dataset, last),
-        "rows_accepted": _rows(workplace, "bars", name, last),
-        "rows_quarantined": _rows(workplace, "quarantine", name, last),
+        "rows_accepted": _rows(lake.scan("bars", **of).filter(inside)),
+        "rows_quarantined": _rows(lake.scan("quarantine", **of).filter(inside)),
         "blocked": is_blocked(workplace.project, dataset, lake, last),
         "instruments": [
             {
@@ -85,18 +87,21 @@ def _embargoed(record: pl.DataFrame) -> set[str]:
     return set(newest["instrument"])
 
 
-def _rows(workplace: Workplace, table: str, dataset: str, last: date) -> int:
-    held = workplace.lake.scan(table, dataset=dataset).filter(pl.col("session") <= last)
+def _rows(held: pl.LazyFrame) -> int:
     return int(held.select(pl.len()).collect().item())
 
 
 def _received(workplace: Workplace, dataset: Dataset, last: date) -> int:
-    """Rows that came for sessions up to `last`; one without a readable ts counts where its receipt begins."""
-    close = calendar_of(workplace.project, dataset).session_close(last)
+    """Rows that came for the data set's sessions up to `last`; one without a readable ts counts where its receipt begins."""
+    sessions = calendar_of(workplace.project, dataset).closes(dataset.start, last)
+    before = sessions.filter(pl.col("session") < dataset.start)["close"].max()
+    until = sessions.filter(pl.col("session") <= last)["close"].max()
+    dated = pl.col("ts") < until if before is None else pl.col("ts").is_between(before, until, closed="left")
     receipts = workplace.lake.scan("receipts", dataset=dataset.name).select("sequence", "first_session")
-    rows = workplace.lake.scan("raw_bars", dataset=dataset.name).join(receipts, on="sequence", how="inner")
-    dated = pl.when(pl.col("ts").is_null()).then(pl.col("first_session") <= last).otherwise(pl.col("ts") < close)
-    return int(rows.filter(dated).select(pl.len()).collect().item())
+    received = workplace.lake.scan("raw_bars", dataset=dataset.name, instrument=dataset.ids)
+    rows = received.join(receipts, on="sequence", how="inner")
+    undated = pl.col("first_session").is_between(dataset.start, last)
+    return _rows(rows.filter(pl.when(pl.col("ts").is_null()).then(undated).otherwise(dated)))
 
 
 def _strategy(workplace: Workplace, key: str, stage: str) -> dict[str, Any]:

@@ -93,10 +93,10 @@ def judge(
     placed = placed.filter(pl.col("session").is_between(first, last))
     rows = _with_duplicates(_with_receipts(placed, receipts, closes), on_conflict=on_conflict)
     rows = rows.with_columns(_counted(rows, receipts), max_range_ratio=pl.lit(max_range_ratio, pl.Float64))
-    refused = rows.select(pl.any_horizontal(rule.fill_null(value=False) for rule in ROW_RULES.values())).to_series()
-    refused &= ~rows["superseded"]
-    quarantined = _quarantined(rows.filter(refused))
-    good = rows.filter(~refused & rows["kept"])
+    broken = pl.any_horizontal(rule.fill_null(value=False) for rule in ROW_RULES.values())
+    rows = rows.with_columns(refused=broken & ~pl.col("superseded"))
+    quarantined = _quarantined(rows.filter("refused"))
+    good = rows.filter("kept", ~pl.col("refused"))
     chosen = succession(good)
     return Judged(
         accepted=chosen.accepted.select("session", "ts", *COLUMNS, "sequence"),
@@ -241,24 +241,22 @@ def _quarantined(refused: pl.DataFrame) -> pl.DataFrame:
 
 def _counts(rows: pl.DataFrame, quarantined: pl.DataFrame, chosen: Succession) -> pl.DataFrame:
     """Each session's rows as they were brought last, and how late its bars were first received."""
-    spoken = rows.filter("counted")
-    refused = quarantined.lazy().filter("counted")
-    counts = rows.lazy().select("session").unique()
-    for part in (
-        spoken.lazy().group_by("session").agg(received=pl.len(), identical=pl.col("identical").sum()),
-        refused.group_by("session").agg(
-            refused=pl.len(),
-            null_rows=pl.col("rules").list.contains("null_ohlc").sum(),
-            conflicting=pl.col("conflicting").sum(),
-            outside_hours=(pl.col("rules") == ["off_session"]).sum(),
-        ),
-        _disordered(spoken).lazy(),
-        _lateness(chosen.first.lazy()),
-    ):
-        counts = counts.join(part, on="session", how="left")
+    refused, outside = pl.col("refused"), pl.col("rules") == ["off_session"]
+    counted = rows.filter("counted")
+    counts = counted.group_by("session").agg(
+        received=pl.len(),
+        refused=refused.sum(),
+        null_rows=(refused & ROW_RULES["null_ohlc"]).sum(),
+        conflicting=pl.col("conflicting").sum(),
+        identical=pl.col("identical").sum(),
+    )
+    strays = quarantined.filter("counted").group_by("session").agg(outside_hours=outside.sum())
+    counts = rows.select("session").unique().join(counts, on="session", how="left").sort("session")
+    for part in (strays, _disordered(counted), _lateness(chosen.first)):
+        counts = counts.join(part, on="session", how="left", maintain_order="left")
     numbers = ["received", "refused", "null_rows", "conflicting", "identical", "outside_hours", "disordered", "n_timed"]
     filled = [pl.col(name).fill_null(0).cast(pl.Int64) for name in numbers]
-    return counts.select("session", *filled, "lateness_minutes").sort("session").collect()
+    return counts.select("session", *filled, "lateness_minutes")
 
 
 def _counted(rows: pl.DataFrame, receipts: pl.DataFrame) -> pl.Series:
@@ -335,7 +333,7 @@ def _disordered(spoken: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _lateness(first: pl.LazyFrame) -> pl.LazyFrame:
+def _lateness(first: pl.DataFrame) -> pl.DataFrame:
     """`session n_timed lateness_minutes` of bars by the first good row of each, where its receipt spans one session."""
     late = (pl.col("received_at") - pl.col("known_at")).dt.total_microseconds() / 60e6
     return first.filter("alone").group_by("session").agg(n_timed=pl.len(), lateness_minutes=late.max())

@@ -47,6 +47,7 @@ Url = Annotated[
     ),
 ]
 Share = Annotated[float, Field(ge=0, le=1)]
+Overlap = Annotated[int, Field(ge=0, le=30)]
 ROUND_THE_CLOCK = "24/7"
 LONGEST = "1d"  # bars are made session by session
 _TAKEN = ("session", "ts", "known_at", "factor", *COLUMNS)
@@ -75,6 +76,7 @@ class CcxtSource(Record):
     exchange: Name  # as ccxt calls it
     market_type: Literal["spot", "swap", "future"] = "spot"
     url: Url | None = None  # to ask instead of the exchange's own, such as a mirror
+    overlap_sessions: Overlap = 2  # already asked for, and asked for again with every new one
 
 
 class HttpDailySource(Record):
@@ -82,6 +84,7 @@ class HttpDailySource(Record):
 
     kind: Literal["http_daily"]
     url: Url = "https://query1.finance.yahoo.com"
+    overlap_sessions: Overlap = 2  # as of ccxt
 
 
 class Defects(Record):
@@ -110,6 +113,7 @@ class SyntheticSource(Record):
     kind: Literal["synthetic"]
     seed: Annotated[int, Field(ge=0)] = 0
     defects: Defects = Defects()
+    overlap_sessions: Overlap = 0  # as of ccxt; only `late` and `restated` bars are found by it
 
 
 Source = Annotated[
@@ -221,6 +225,16 @@ class Dataset(Record):
     def takes_files(self) -> bool:
         """Do its bars come as files that somebody drops, so that nobody can be asked for more?"""
         return self.source.kind == "files"
+
+    @property
+    def overlap_sessions(self) -> int:
+        """How many sessions are asked for again with every new one, because late bars and corrections come unsaid."""
+        return 0 if isinstance(self.source, SampleSource | FilesSource) else self.source.overlap_sessions
+
+    @property
+    def ids(self) -> list[str]:
+        """Of its instruments; of one that was taken out of it the lake keeps bars, which nobody reads."""
+        return [instrument.id for instrument in self.instruments]
 
     @property
     def timeframes(self) -> tuple[str, ...]:

@@ -82,7 +82,8 @@ def suites(dataset: str, policy: ServiceLevel) -> tuple[Suite, Suite]:
 
 
 def measures_query(policy: ServiceLevel) -> str:
-    """SQL for one row per judged session of one instrument: `instrument session` and every column of its suites.
+    """SQL for one row per judged session of the data set's span and one instrument: `instrument session` and every column
+    of its suites.
 
     It reads the tables of the lake by their names, and takes what `parameters` gives.
     """
@@ -109,6 +110,8 @@ def parameters(dataset: Dataset, policy: ServiceLevel, instrument: str) -> dict[
     return {
         "dataset": dataset.name,
         "instrument": instrument,
+        "start": str(dataset.start),
+        "end": str(dataset.end or date.max),
         "keep_last": dataset.on_conflict == "keep_last",
         "has_volume": dataset.volume != "none",
         "max_range_ratio": policy.max_range_ratio,
@@ -131,7 +134,8 @@ WITH delivered AS (
   SELECT session, sequence, line, ts, rules FROM quarantine WHERE dataset = $dataset AND instrument = $instrument
 ), judged AS (
   SELECT session, any_value(due) AS due{recorded} FROM sla_record
-  WHERE dataset = $dataset AND instrument = $instrument GROUP BY session
+  WHERE dataset = $dataset AND instrument = $instrument AND session BETWEEN CAST($start AS DATE) AND CAST($end AS DATE)
+  GROUP BY session
 ), doubled AS (
   SELECT sequence, ts FROM received WHERE ts IS NOT NULL GROUP BY sequence, ts HAVING count(*) > 1
 ), contradictions AS (

@@ -172,6 +172,8 @@ def _owed(first: pl.DataFrame, receipts: pl.DataFrame) -> pl.DataFrame:
 
     `before` is the newest receipt before them, later than the bar's own, that had to as well; null where none had.
     """
+    if receipts.height == 1:
+        return first.clear().select("session", "ts", "sequence", before="sequence")
     sessions = first.group_by("session").agg(since=pl.col("sequence").min()).sort("session")
     spoken = receipts.sort("sequence")
     starts = sessions["session"].search_sorted(spoken["first_session"], side="left")

@@ -2,9 +2,10 @@
 
 In this order:
 
-1. an instrument's sessions are counted: what was due, what was accepted, what its newest receipt
-   brought, and how its bars follow each other. The first bar of a session follows the last one
-   accepted before it, so a session's verdicts depend on its own rows and on that one bar;
+1. an instrument's sessions are counted: what was due, what was accepted (of all receipts), what was
+   brought last (of every moment the rows of the newest receipt that covers it), and how its bars
+   follow each other. The first bar of a session follows the last one accepted before it, so a
+   session's verdicts depend on its own rows and on that one bar;
 2. each rule takes one number of that and holds it against a limit of `policies/sla.yaml`. Sessions
    in which nothing is due pass, and so does what could not be measured. A rule that only warns, or
    is not enforced yet on that session, is recorded all the same.

@@ -18,7 +18,8 @@ Within one series (`within`):
 8. rows that repeat earlier ones hours apart, volume included.
 
 Between series given together (`across`): bids above asks, and closes of what looks like one
-instrument that disagree; sessions that all of them lack.
+instrument that disagree; sessions that all of them lack. Between a series and the bars held already
+(`beside`): prices of another size.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,6 +38,7 @@ from quality.survey import Stamps, among, between, distinct, microseconds, share
 
 _DAY_US = 24 * HOUR_US
 _WEEK_US = 7 * _DAY_US
+_SUNDAY_US = 3 * _DAY_US  # 1970 began on a Thursday; a venue's week lies between two Sundays, 00:00 UTC
 _UNITS = (100.0, 1_000.0, 10_000.0)
 _NEAR_SPLIT = 0.03  # of a log ratio: what a night's trading adds to a split's
 _NEAR_UNIT = 0.15
@@ -49,6 +51,7 @@ _WEEKS = 12  # that are tried for another zone
 _RANGE = 10.0  # a high over its low; the worst real bars at hand (flash crashes) stay below 5
 _REPEATED_ROWS = 4
 _DISAGREE = 1e-3
+_OTHER_PRICES = log(5)
 
 Numbers = NDArray[np.float64]
 
@@ -97,6 +100,55 @@ def across(together: Sequence[Series]) -> list[Suspicion]:
     return [*found, *_of_common_gaps(together)]
 
 
+def beside(rows: pl.DataFrame, held: pl.DataFrame) -> list[Suspicion]:
+    """How the prices of a series fit the bars that are held of its instrument.
+
+    Closes of the same bars are compared; where there are none, the last close with the open that follows it.
+
+    Args:
+        rows: of the series: `ts open high low close volume`.
+        held: of its sessions, and of the one before and after: `ts open close`, sorted.
+    """
+    bars = usable(rows)
+    if bars.is_empty():
+        return []
+    shared = bars.join(held, on="ts", suffix="_held")
+    first, last = bars["ts"][0], bars["ts"][-1]
+    if shared.height:
+        factors = [float((shared["close"] / shared["close_held"]).median())]  # type: ignore[arg-type]
+        where = f"in {_count(shared.height, 'bar')} that both have"
+    else:
+        before, after = held.filter(pl.col("ts") < first)[-1:], held.filter(pl.col("ts") > last)[:1]
+        factors = [bars["open"][0] / close for close in before["close"]]
+        factors += [bars["close"][-1] / opened for opened in after["open"]]
+        where = "next to it"
+    far = [factor for factor in factors if abs(log(factor)) >= _OTHER_PRICES]
+    return [
+        Suspicion(
+            "other_prices",
+            f"prices are {factor:.4g} times those held {where}: probably another unit, another instrument, or a split",
+        )
+        for factor in far[:1]
+    ]
+
+
+def of_clock(stamps: Stamps, due: pl.DataFrame) -> list[Suspicion]:
+    """What looks wrong with the stamps alone, of bars shorter than a day: a `zone`, or else a `label`.
+
+    `due` reaches a week beyond the stamps, or less where the calendar ends; stamps may leave out weeks. Labels of a clock
+    that is hours off fit nothing, so they are not looked at.
+    """
+    return [*_of_zone(stamps, microseconds(due["ts"]))] or [*_of_labels(stamps, due)]
+
+
+def sampled_weeks(stamps: Stamps) -> list[int]:
+    """Up to a dozen weeks that have stamps, over all of them, counted from the first Sunday of 1970."""
+    weeks = np.unique((stamps - _SUNDAY_US) // _WEEK_US)
+    at = np.unique(np.linspace(0, weeks.size - 1, min(weeks.size, _WEEKS)).astype(np.int64))
+    chosen: list[int] = weeks[at].tolist()
+    return chosen
+
+
 def usable(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows with a stamp and four positive prices, sorted; of one stamp the last."""
     numbers = pl.all_horizontal(pl.col(price).is_finite() for price in PRICES)
@@ -112,8 +164,7 @@ def _of_times(stamps: Stamps, due: pl.DataFrame, *, timeframe: str) -> Iterator[
     length = timeframe_us(timeframe)
     wanted = microseconds(due["ts"])
     if length < _DAY_US:
-        yield from _of_zone(stamps, wanted)
-        yield from _of_labels(stamps, due)
+        yield from of_clock(stamps, due)
     yield from _of_weekends(stamps, wanted)
     if missing := missing_sessions(stamps, due):
         yield Suspicion(
@@ -127,9 +178,10 @@ def _of_zone(stamps: Stamps, wanted: Stamps) -> Iterator[Suspicion]:
     """Trap 11: stamps outside all sessions that lie inside them some hours earlier or later."""
     fits: dict[int, int] = {}
     n_stray = n_seen = 0
-    for week in _sampled(np.unique(stamps // _WEEK_US)):
-        there = _slice(stamps, week * _WEEK_US, (week + 1) * _WEEK_US)
-        around = _slice(wanted, (week - 1) * _WEEK_US, (week + 2) * _WEEK_US)
+    for week in sampled_weeks(stamps):
+        begin = week * _WEEK_US + _SUNDAY_US
+        there = _slice(stamps, begin, begin + _WEEK_US)
+        around = _slice(wanted, begin - _WEEK_US, begin + 2 * _WEEK_US)
         strays = {hours: int((~among(there + hours * HOUR_US, around)).sum()) for hours in range(-14, 15)}
         best = min(strays, key=lambda hours: (strays[hours], abs(hours)))
         n_stray, n_seen = n_stray + strays[0], n_seen + there.size
@@ -150,12 +202,17 @@ def _of_zone(stamps: Stamps, wanted: Stamps) -> Iterator[Suspicion]:
 
 
 def _of_labels(stamps: Stamps, due: pl.DataFrame) -> Iterator[Suspicion]:
-    """Trap 8: the first bar of each session is missing and there is one at its close instead."""
+    """Trap 8: the first bar of each session is missing and there is one at its close instead.
+
+    Sessions that follow each other without a pause are as one.
+    """
     sessions = due.group_by("session", maintain_order=True).agg(
         first=pl.col("ts").min(), close=pl.col("known_at").max()
     )
     opens, closes = microseconds(sessions["first"]), microseconds(sessions["close"])
-    ended = ~among(closes, opens) & (opens >= stamps[0] - _DAY_US) & (closes <= stamps[-1])
+    opens, closes = opens[~among(opens, closes)], closes[~among(closes, opens)]
+    seen = np.searchsorted(stamps, opens) < np.searchsorted(stamps, closes, side="right")
+    ended = seen & (closes <= stamps[-1])
     late = ~among(opens, stamps) & among(closes, stamps)
     if ended.sum() >= 3 and late[ended].mean() >= 0.9:
         yield Suspicion(
@@ -460,12 +517,6 @@ def _usual(closes: Numbers) -> float:
 def _unit(step: float) -> float | None:
     """The ratio of two units that a step is up or down by."""
     return next((ratio for ratio in _UNITS if abs(abs(step) - log(ratio)) <= _NEAR_UNIT), None)
-
-
-def _sampled(weeks: Stamps) -> list[int]:
-    at = np.unique(np.linspace(0, weeks.size - 1, min(weeks.size, _WEEKS)).astype(np.int64))
-    chosen: list[int] = weeks[at].tolist()
-    return chosen
 
 
 def _slice(moments: Stamps, first: int, end: int) -> Stamps:

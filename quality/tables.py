@@ -128,6 +128,20 @@ TABLES: dict[str, Table] = {
             nullable=f"{' '.join(OHLCV)} {' '.join(f'new_{column}' for column in OHLCV)}",
         ),
         _table(
+            "gaps",
+            "A run of due bars that are missing, within one session, and of what kind they are.",
+            {
+                "dataset": pl.String,
+                "session": pl.Date,
+                "instrument": pl.String,
+                "first": TS,
+                "last": TS,
+                "n_bars": pl.Int64,
+                "kind": pl.String,
+            },
+            key="dataset instrument first",
+        ),
+        _table(
             "digests",
             "One instrument's session: a content hash of its accepted bars.",
             {

@@ -10,7 +10,7 @@ folding take about as long as writing what they made, so the two at once take li
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +19,7 @@ import polars as pl
 from resources.lake import Condition, Lake
 
 WAITING = 3
+_THREAD = ThreadPoolExecutor(1, thread_name_prefix="writing")  # one for all: it keeps the tables it opened
 
 
 class Behind:
@@ -26,7 +27,6 @@ class Behind:
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writing")
         self._pending: deque[Future[None]] = deque()
 
     def __enter__(self) -> Self:
@@ -39,7 +39,9 @@ class Behind:
             while self._pending:
                 self._pending.popleft().result()
         finally:
-            self._thread.shutdown(cancel_futures=True)
+            for write in self._pending:
+                write.cancel()
+            wait(self._pending)
 
     def replace(self, name: str, frame: pl.DataFrame, **window: Condition) -> None:
         self._hand_over(lambda: self._lake.replace(name, frame, **window))
@@ -50,4 +52,4 @@ class Behind:
     def _hand_over(self, write: Callable[[], None]) -> None:
         while len(self._pending) >= WAITING or (self._pending and self._pending[0].done()):
             self._pending.popleft().result()
-        self._pending.append(self._thread.submit(write))
+        self._pending.append(_THREAD.submit(write))

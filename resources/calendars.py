@@ -52,6 +52,7 @@ class Calendar:
         self.last = last  # nor after it
         self.zone = zone  # of the venue's clock
         self._schedule = schedule
+        self._due: tuple[object, pl.DataFrame] | None = None  # of the last asking: all instruments are asked the same
 
     def sessions(self, first: date, last: date) -> list[date]:
         return self._between(first, last)["session"].to_list()
@@ -62,6 +63,13 @@ class Calendar:
         `anchor` says where bars shorter than a day start: with their session, or on the clock's (UTC) multiples of the
         timeframe, the first one then covering what the session has of it.
         """
+        asked = (first, last, timeframe, anchor)
+        known = self._due
+        if known is None or known[0] != asked:
+            known = self._due = asked, self._bars_due(first, last, timeframe, anchor)
+        return known[1]
+
+    def _bars_due(self, first: date, last: date, timeframe: str, anchor: Anchor) -> pl.DataFrame:
         length_us = timeframe_us(timeframe)
         if length_us > _DAY_US:
             raise UncountableTimeframeError(timeframe)

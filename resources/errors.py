@@ -31,6 +31,7 @@ ResourceError
 │   ├── NoSuchSeriesError           several series in a file, and none is the instrument asked for
 │   ├── TwinSeriesError             two series of one file that are the same instrument
 │   ├── OtherTimeframeError         bars of another length than the data set's
+│   ├── MistimedFileError           stamps that fit the calendar in another zone, or as closes, and nobody said so
 │   └── TimelessFileError           a file without a row whose session is known
 ├── UnreadableFileError             a bar file that is not read at all
 │   ├── NoSuchFileError             missing, a folder, or not to be read
@@ -244,6 +245,18 @@ class OtherTimeframeError(RefusedFileError):
             else f"get the bars of {wanted}, or make a data set of {found}"
         )
         super().__init__(f"its bars are of {found}, those of {dataset} of {wanted}: {advice}")
+
+
+class MistimedFileError(RefusedFileError):
+    """`what` is `zone` or `label`, and `found` what was seen."""
+
+    def __init__(self, what: str, found: str) -> None:
+        key, right = ("timezone", "UTC") if what == "zone" else ("label", "open")
+        typed = "; stamps whose own offset is wrong need a layout with `misread_as`" if what == "zone" else ""
+        super().__init__(
+            f"{found}, or with `{key}:` under `source` of a data set of files; `{right}` where they are right as they "
+            f"are{typed} (docs/guides/bar-files.md)"
+        )
 
 
 class TimelessFileError(RefusedFileError):

@@ -102,7 +102,9 @@ def waiting(dataset: Dataset, settings: Settings, *, at: datetime) -> str | None
     entries = settled(folder, at=at)
     if not entries:
         return None
-    seen = "\n".join(f"{entry.label} {entry.size} {entry.changed_ns} {entry.identity}" for entry in entries)
+    seen = "\n".join(
+        f"{entry.label} {entry.size} {entry.changed_ns} {entry.touched_ns} {entry.identity}" for entry in entries
+    )
     return f"sha256:{sha256(seen.encode()).hexdigest()}"
 
 

@@ -1,10 +1,11 @@
 """Receiving: what a source delivers becomes a receipt and raw rows, once.
 
-1. Every instrument wanted is asked for, in order; an instrument that cannot be delivered is noted and the
-   others go on.
+1. Every instrument wanted is asked for, in order, and after it the sessions of it that are asked for
+   again, one by one; an instrument that cannot be delivered is noted and the others go on.
 2. A delivery is told from another by what it speaks for and what came. The same again is not
    recorded again, unless another delivery of the instrument, of some of its sessions, came in
-   between.
+   between. Of a session that is asked for again, what came last may have come with other sessions:
+   then its own rows are compared.
 3. What is new is kept in batches. Raw rows are written before their receipts: rows without a
    receipt count for nothing, and the next delivery takes their number, so a kill in between loses
    and doubles nothing.
@@ -12,18 +13,20 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
+from engine.bars import COLUMNS
 from quality import tables
 from quality.datasets import Dataset
 from resources.behind import Behind
+from resources.calendars import Calendar
 from resources.errors import NothingDeliveredError, SourceError
-from resources.lake import Condition, Lake
+from resources.lake import Between, Condition, Lake
 from resources.sources.protocol import Delivery, Source
 
 BATCH_ROWS = 500_000  # kept together in one transaction; what an interrupted night may have to ask for again
@@ -38,47 +41,90 @@ class Received(NamedTuple):
     failed: dict[str, str]  # why, by instrument that could not be delivered
 
 
+class Again(NamedTuple):
+    """A session that is asked for again, and the moments that belong to it: from `begin` up to `end`, without it."""
+
+    session: date
+    begin: datetime
+    end: datetime
+
+
+NOTHING_AGAIN: Mapping[str, Sequence[Again]] = {}
+
+
 class _Held(NamedTuple):
     """What is known of a receipt when another delivery comes."""
 
+    sequence: int
     first: date
     last: date
     content: str
 
 
 def receive(
-    lake: Lake, dataset: Dataset, source: Source, *, firsts: Mapping[str, date], last: date, at: datetime
+    lake: Lake,
+    dataset: Dataset,
+    source: Source,
+    *,
+    firsts: Mapping[str, date],
+    last: date,
+    at: datetime,
+    again: Mapping[str, Sequence[Again]] = NOTHING_AGAIN,
 ) -> Received:
     """Ask the source for each instrument's sessions from its day in `firsts` to `last` and keep what is new.
 
+    The sessions in `again` are asked for one at a time, where the instrument's own could be delivered: one that fails
+    is noted like another failure of the instrument, and loses nothing.
+
     Raises NothingDeliveredError when no instrument could be delivered.
     """
-    failed: dict[str, str] = {}
+    silent: dict[str, str] = {}
+    silent_again: dict[str, str] = {}
 
     def asked() -> Iterator[Delivery]:
-        for instrument in dataset.instruments:
-            if instrument.id in firsts:
-                try:
-                    yield from source.deliveries(instrument, first=firsts[instrument.id], last=last)
-                except SourceError as error:
-                    failed[instrument.id] = str(error)
+        new = {instrument: [(first, last)] for instrument, first in firsts.items()}
+        yield from _delivered(source, dataset, new, silent)
+        answered = {
+            instrument: [(one.session, one.session) for one in sessions]
+            for instrument, sessions in again.items()
+            if instrument not in silent
+        }
+        yield from _delivered(source, dataset, answered, silent_again)
 
-    kept = keep(lake, dataset, asked(), at=at)
-    if failed and len(failed) == len(firsts):
-        raise NothingDeliveredError(dataset.name, failed)
+    kept = keep(lake, dataset, asked(), at=at, again=again)
+    if silent and len(silent) == len(firsts):
+        raise NothingDeliveredError(dataset.name, silent)
     source.settle()
-    return kept._replace(failed=failed)
+    return kept._replace(failed=silent | silent_again)
+
+
+def _delivered(
+    source: Source, dataset: Dataset, spans: Mapping[str, Sequence[tuple[date, date]]], failed: dict[str, str]
+) -> Iterator[Delivery]:
+    """What comes of each instrument's spans; why one could not be delivered is noted in `failed`."""
+    for instrument in dataset.instruments:
+        try:
+            for first, last in spans.get(instrument.id, ()):
+                yield from source.deliveries(instrument, first=first, last=last)
+        except SourceError as error:
+            failed[instrument.id] = str(error)
 
 
 def keep(
-    lake: Lake, dataset: Dataset, deliveries: Iterable[Delivery], *, at: datetime, source: str | None = None
+    lake: Lake,
+    dataset: Dataset,
+    deliveries: Iterable[Delivery],
+    *,
+    at: datetime,
+    source: str | None = None,
+    again: Mapping[str, Sequence[Again]] = NOTHING_AGAIN,
 ) -> Received:
     """Make receipts and raw rows of what is new in `deliveries`; what came before one of them raises is kept.
 
-    `source` is the kind that delivered, where it is another than the data set's own.
+    `source` is the kind that delivered, where it is another than the data set's own; `again` as for `receive`.
     """
     with Behind(lake) as behind:
-        keeper = _Keeper(lake, behind, dataset, at, source or dataset.source.kind)
+        keeper = _Keeper(lake, behind, dataset, at, source=source or dataset.source.kind, again=again)
         try:
             for delivery in deliveries:
                 keeper.take(delivery)
@@ -90,16 +136,27 @@ def keep(
 class _Keeper:
     """Deliveries on their way into the lake."""
 
-    def __init__(self, lake: Lake, behind: Behind, dataset: Dataset, at: datetime, source: str) -> None:
+    def __init__(
+        self,
+        lake: Lake,
+        behind: Behind,
+        dataset: Dataset,
+        at: datetime,
+        *,
+        source: str,
+        again: Mapping[str, Sequence[Again]],
+    ) -> None:
         self.seen = 0
         self.receipts = tables.empty("receipts")
-        self._behind, self._dataset, self._at, self._source = behind, dataset, at, source
+        self._lake, self._behind, self._dataset, self._at, self._source = lake, behind, dataset, at, source
+        self._again = {(name, one.session): one for name, sessions in again.items() for one in sessions}
         self._rows: list[pl.DataFrame] = []
         self._waiting: list[dict[str, object]] = []
         self._held: dict[str, list[_Held]] = defaultdict(list)
         known = lake.read("receipts", dataset=dataset.name).sort("sequence")
         self._sequence = int(known["sequence"].max() or 0)  # type: ignore[arg-type]
-        for instrument, *held in known.select("instrument", "first_session", "last_session", "content").rows():
+        held_as = ("instrument", "sequence", "first_session", "last_session", "content")
+        for instrument, *held in known.select(held_as).rows():
             self._held[instrument].append(_Held(*held))
 
     def take(self, delivery: Delivery) -> None:
@@ -107,10 +164,10 @@ class _Keeper:
         content = _content(delivery)
         held = self._held[delivery.instrument]
         overlapping = [one for one in held if one.last >= delivery.first and one.first <= delivery.last]
-        if overlapping and overlapping[-1].content == content:
+        if overlapping and (overlapping[-1].content == content or self._is_part(delivery, overlapping[-1])):
             return
-        held.append(_Held(delivery.first, delivery.last, content))
         self._sequence += 1
+        held.append(_Held(self._sequence, delivery.first, delivery.last, content))
         self._waiting.append(self._receipt(delivery, content))
         self._rows.append(
             delivery.rows.select(
@@ -122,6 +179,15 @@ class _Keeper:
         )
         if sum(rows.height for rows in self._rows) >= BATCH_ROWS:
             self.write()
+
+    def _is_part(self, delivery: Delivery, held: _Held) -> bool:
+        """Did a receipt of other sessions too bring the same of a session that is asked for again?"""
+        one = self._again.get((delivery.instrument, delivery.first))
+        if one is None or delivery.first != delivery.last or held.first == held.last:
+            return False
+        of_session: dict[str, Condition] = {"sequence": held.sequence, "ts": Between(one.begin, one.end)}
+        rows = self._lake.read("raw_bars", dataset=self._dataset.name, instrument=delivery.instrument, **of_session)
+        return rows.sort("line").select("ts", *COLUMNS).equals(delivery.rows.select("ts", *COLUMNS))
 
     def write(self) -> None:
         if not self._waiting:
@@ -157,6 +223,50 @@ def asked_until(receipts: pl.DataFrame, instruments: Iterable[str], sessions: Se
         if instrument in spans:
             spans[instrument].append((first, last))
     return {instrument: _reached(asked, sessions) for instrument, asked in spans.items()}
+
+
+def overlap(
+    calendar: Calendar,
+    receipts: pl.DataFrame,
+    firsts: Mapping[str, date],
+    *,
+    start: date,
+    timeframe: str,
+    n_sessions: int,
+) -> dict[str, list[Again]]:
+    """By instrument, the sessions right before its day in `firsts` that were asked for before, at most `n_sessions`."""
+    again: dict[str, list[Again]] = {}
+    for first in set(firsts.values()):
+        sessions = calendar.sessions(start, first - timedelta(days=1))[-n_sessions:] if n_sessions else []
+        if sessions:
+            windows = _windows(calendar, sessions, timeframe)
+            asked = asked_sessions(receipts, sessions)
+            for instrument in (name for name, day in firsts.items() if day == first):
+                again[instrument] = [one for one in windows if one.session in asked.get(instrument, ())]
+    return again
+
+
+def asked_sessions(receipts: pl.DataFrame, sessions: Sequence[date]) -> dict[str, set[date]]:
+    """By instrument, those of `sessions`, in order, that it was asked for."""
+    near = receipts.filter(pl.col("last_session") >= sessions[0], pl.col("first_session") <= sessions[-1])
+    asked: dict[str, set[date]] = defaultdict(set)
+    for instrument, first, last in near.select("instrument", "first_session", "last_session").rows():
+        asked[instrument].update(session for session in sessions if first <= session <= last)
+    return asked
+
+
+def _windows(calendar: Calendar, sessions: Sequence[date], timeframe: str) -> list[Again]:
+    """Neighbouring sessions; each owns what comes after the close before it, and the bars that are due in it."""
+    hours = calendar.closes(sessions[0], sessions[-1])
+    due = calendar.due(hours["session"][0], hours["session"][-1], timeframe).group_by("session").agg(pl.col("ts").min())
+    after_close = pl.col("close").shift(1) + timedelta(microseconds=1)
+    begins = (
+        hours.join(due, on="session", how="left")
+        .sort("session")
+        .select("session", begin=pl.min_horizontal("ts", after_close))
+        .with_columns(end=pl.col("begin").shift(-1))
+    )
+    return [Again(*row) for row in begins.filter(pl.col("session").is_between(sessions[0], sessions[-1])).rows()]
 
 
 def _reached(spans: list[tuple[date, date]], sessions: Sequence[date]) -> date | None:

@@ -6,12 +6,12 @@ is checked against its table's contract before a byte is written. Two writers th
 retried on the newer version.
 
 Conditions are values: `dataset="crypto_5m"` equals, a list is one of, `Between(a, b)` is the
-half-open range.
+half-open range, None is null.
 
 The files of a snapshot are scanned as they are named on the disk: `polars.scan_delta` takes them
 from Delta, which quotes the root as in a URL, and does not find them where it has a space. Files
-that cannot hold a wanted row, by their partition or by the least and greatest day or number in
-them, are not looked at.
+that cannot hold a wanted row, by their partition or by the least and greatest day, instant or number
+in them, are not looked at.
 
 Maintenance: `compact` folds the small files that nights leave, `vacuum` deletes what no snapshot of
 the last days refers to, `checkpoint` shortens the log that has to be read to open a table. None of
@@ -64,7 +64,7 @@ class Between(NamedTuple):
 
 
 Scalar = str | int | date | datetime
-Condition = Scalar | list[str] | list[int] | Between
+Condition = Scalar | list[str] | list[int] | Between | None
 
 
 class Lake(dg.ConfigurableResource):
@@ -103,8 +103,11 @@ class Lake(dg.ConfigurableResource):
         if opened is None:
             return tables.empty(name).lazy()
         schema = pl.Schema(opened.schema())
-        files = _snapshot(opened).filter(*_may_hold(where, schema, partition_by=wanted.partition_by))["path"]
-        rows = _scan([self.path(name) / unquote(file) for file in files], schema, partition_by=wanted.partition_by)
+        files = _snapshot(opened).filter(*_may_hold(where, schema, partition_by=wanted.partition_by))
+        if "min.ts" in files.columns:  # then what was written in order is read in order, which saves sorting it
+            files = files.sort("min.ts")
+        paths = [self.path(name) / unquote(file) for file in files["path"]]
+        rows = _scan(paths, schema, partition_by=wanted.partition_by)
         rows = rows.filter(*(_expression(column, condition) for column, condition in where.items()))
         return rows if wanted.open_ended else rows.select(*wanted.columns)
 
@@ -273,17 +276,21 @@ def _snapshot(opened: "DeltaTable") -> pl.DataFrame:
 def _may_hold(where: Mapping[str, Condition], schema: pl.Schema, *, partition_by: Sequence[str]) -> Iterator[pl.Expr]:
     """Of the files of a snapshot, those that may hold a row that meets `where`.
 
-    Statistics of texts and instants are cut short in the log, so only those of days and whole numbers are asked.
+    Statistics of texts are cut short in the log and not asked; those of instants are cut to milliseconds.
     """
     for column, wanted in where.items():
         if column in partition_by:
             yield _expression(f"partition.{column}", wanted)
-        elif schema.get(column) in (pl.Date, pl.Int64, pl.Int32):
+        elif wanted is None:
+            yield pl.col(f"null_count.{column}").fill_null(1) > 0
+        elif isinstance(schema.get(column), (pl.Date, pl.Int64, pl.Int32, pl.Datetime)):
             least, greatest = pl.col(f"min.{column}"), pl.col(f"max.{column}")
+            if isinstance(schema[column], pl.Datetime):
+                greatest += timedelta(milliseconds=1)
             yield least.is_null() | _overlaps(least, greatest, wanted)
 
 
-def _overlaps(least: pl.Expr, greatest: pl.Expr, wanted: Condition) -> pl.Expr:
+def _overlaps(least: pl.Expr, greatest: pl.Expr, wanted: Scalar | list[str] | list[int] | Between) -> pl.Expr:
     if isinstance(wanted, Between):
         return (greatest >= wanted.first) & (least < wanted.end)
     if isinstance(wanted, list):
@@ -345,7 +352,7 @@ def _expression(column: str, wanted: Condition) -> pl.Expr:
         return (pl.col(column) >= wanted.first) & (pl.col(column) < wanted.end)
     if isinstance(wanted, list):
         return pl.col(column).is_in(wanted)
-    return pl.col(column) == wanted
+    return pl.col(column).is_null() if wanted is None else pl.col(column) == wanted
 
 
 def _predicate(column: str, wanted: Condition) -> str:
@@ -355,6 +362,8 @@ def _predicate(column: str, wanted: Condition) -> str:
         if not wanted:
             return "FALSE"
         return f'"{column}" IN ({", ".join(_literal(value) for value in wanted)})'
+    if wanted is None:
+        return f'"{column}" IS NULL'
     return f'"{column}" = {_literal(wanted)}'
 
 

@@ -4,8 +4,8 @@ Whoever reads bars for a decision reads `sla_record` with them. Reading is per i
 come raw for the simulator and forward-adjusted for the strategy.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
@@ -15,7 +15,7 @@ from quality import sla
 from quality.datasets import Dataset, Instrument
 from quality.policies import Correction
 from resources.calendars import Calendar, open_calendar
-from resources.lake import Between, Lake
+from resources.lake import Between, Condition, Lake
 from resources.project import Project
 from resources.sources.protocol import Source
 
@@ -39,7 +39,8 @@ def sessions_until(
     """
     ends = [calendar.last_closed(at), dataset.end, source.last_session()]
     if dataset.takes_files:
-        received: date | None = receipts["last_session"].max()  # type: ignore[assignment]
+        mine = receipts.filter(pl.col("instrument").is_in(dataset.ids))
+        received: date | None = mine["last_session"].max()  # type: ignore[assignment]
         if received is None:
             return []
         ends.append(received)
@@ -66,14 +67,16 @@ def raw_rows(
 ) -> dict[str, pl.DataFrame]:
     """By instrument, every received row that may belong to a session from `first` to `last`, or has no readable ts.
 
-    `sequence line ts open high low close volume`; only rows that one of `receipts` stands for. `closes`: `session close`,
-    with one more session at each end.
+    `sequence line ts open high low close volume`; only rows that one of `receipts` stands for. `closes`: `session open
+    close`, with one more session at each end. A moment at which one session closes and the next opens is the next one's.
     """
-    before = closes.filter(pl.col("session") < first)["close"].max()
-    until = closes.filter(pl.col("session") <= last)["close"].max()
-    ts = pl.col("ts")
-    inside = (ts <= until) if before is None else ts.is_between(before, until)
-    rows = lake.scan("raw_bars", dataset=dataset.name, instrument=list(instruments)).filter(ts.is_null() | inside)
+    before: datetime | None = closes.filter(pl.col("session") < first)["close"].max()  # type: ignore[assignment]
+    until: datetime = closes.filter(pl.col("session") <= last)["close"].max()  # type: ignore[assignment]
+    if not (closes["open"] == until).any():
+        until += timedelta(microseconds=1)
+    wanted: dict[str, Condition] = {"dataset": dataset.name, "instrument": list(instruments)}
+    inside = lake.scan("raw_bars", **wanted, ts=Between(before or datetime.min.replace(tzinfo=UTC), until))
+    rows = pl.concat([inside, lake.scan("raw_bars", **wanted, ts=None)])
     received = rows.drop("dataset").collect().join(receipts, on=["instrument", "sequence"], how="semi")
     return by_instrument(received, instruments)
 
@@ -98,16 +101,14 @@ def history(
 ) -> History:
     """Everything a strategy on `timeframe` may be tested on, from the data set's start to the session `last`."""
     actions = lake.read("corporate_actions", dataset=dataset.name).drop("dataset")
-    record = lake.scan("sla_record", dataset=dataset.name).filter(pl.col("session") <= last).collect()
+    inside = pl.col("session").is_between(dataset.start, last)
+    record = lake.scan("sla_record", dataset=dataset.name).filter(inside).collect()
     timeframes = [name for name in dataset.timeframes if timeframe_us(name) >= timeframe_us(timeframe)]
     features = tuple(dataset.features) if timeframe == dataset.timeframe else ()
     raw: dict[str, pl.DataFrame] = {}
     frames: dict[str, dict[str, pl.DataFrame]] = {}
     for instrument in instruments:
-        bars = {
-            name: raw_bars(lake, dataset, calendar, instrument=instrument, timeframe=name, last=last)
-            for name in timeframes
-        }
+        bars = raw_bars(lake, dataset, calendar, instrument=instrument, timeframes=timeframes, last=last)
         raw[instrument] = bars[timeframe]
         frames[instrument] = bar_frames(bars, actions.filter(pl.col("instrument") == instrument))
         if features:
@@ -125,15 +126,23 @@ def bar_frames(bars: Mapping[str, pl.DataFrame], actions: pl.DataFrame) -> dict[
 
 
 def raw_bars(
-    lake: Lake, dataset: Dataset, calendar: Calendar, *, instrument: str, timeframe: str, last: date
-) -> pl.DataFrame:
-    """One instrument's raw bars up to `last`: `session ts known_at open high low close volume`, sorted."""
-    wanted = ("session", "ts", "known_at", *COLUMNS)
-    if timeframe != dataset.timeframe:
-        rows = lake.scan("resampled_bars", dataset=dataset.name, instrument=instrument, timeframe=timeframe)
-        return rows.filter(pl.col("session") <= last).select(wanted).sort("ts").collect()
-    rows = lake.scan("bars", dataset=dataset.name, instrument=instrument).filter(pl.col("session") <= last)
-    bars, due = rows.collect().sort("ts"), calendar.due(dataset.start, last, timeframe)
-    place = due["ts"].search_sorted(bars["ts"]).clip(upper_bound=due.height - 1)  # both in order: no join is as quick
-    known = bars.with_columns(known_at=due["known_at"].gather(place))
-    return known.filter(due["ts"].gather(place) == bars["ts"]).select(wanted)
+    lake: Lake, dataset: Dataset, calendar: Calendar, *, instrument: str, timeframes: Collection[str], last: date
+) -> dict[str, pl.DataFrame]:
+    """One instrument's raw bars up to `last`, by timeframe: `session ts known_at open high low close volume`, sorted."""
+    wanted, inside = ("session", "ts", "known_at", *COLUMNS), pl.col("session").is_between(dataset.start, last)
+    raw = {}
+    if dataset.timeframe in timeframes:
+        rows = lake.scan("bars", dataset=dataset.name, instrument=instrument).filter(inside)
+        due = calendar.due(dataset.start, last, dataset.timeframe).select(pl.col("ts").set_sorted(), "known_at")
+        held = _in_order(rows.select("session", "ts", *COLUMNS).collect())
+        raw[dataset.timeframe] = held.join(due, on="ts", how="inner", maintain_order="left").select(wanted)
+    if longer := [name for name in timeframes if name != dataset.timeframe]:
+        rows = lake.scan("resampled_bars", dataset=dataset.name, instrument=instrument, timeframe=longer).filter(inside)
+        folded = rows.select("timeframe", *wanted).collect()
+        raw |= {name: _in_order(folded.filter(timeframe=name).drop("timeframe")) for name in longer}
+    return raw
+
+
+def _in_order(bars: pl.DataFrame) -> pl.DataFrame:
+    """Bars sorted by ts, and known to be: a join of four years' five-minute bars takes 8 ms then, and 45 else."""
+    return bars.with_columns(pl.col("ts").set_sorted()) if bars["ts"].is_sorted() else bars.sort("ts")

@@ -90,7 +90,7 @@ def load(root: Path) -> Project:
     if calendars and years is not None:
         problems += calendars.document.problems(references.of_calendars(calendars.model, calendars=years))
     for name, dataset in datasets.items():
-        problems += _dataset_problems(name, dataset, sla=sla, years=years, costs=costs, universes=universes)
+        problems += _dataset_problems(name, dataset, root=root, sla=sla, years=years, costs=costs, universes=universes)
     known = {name: dataset.model if dataset else None for name, dataset in datasets.items()}
     for name in sorted(configurations.keys() | signals.keys()):
         problems += _twin_problems(name, configurations, signals)
@@ -227,6 +227,7 @@ def _dataset_problems(
     name: str,
     dataset: _File[Dataset] | None,
     *,
+    root: Path,
     sla: _File[SlaPolicy] | None,
     years: Mapping[str, int] | None,
     costs: _File[CostsPolicy] | None,
@@ -246,7 +247,7 @@ def _dataset_problems(
     if universes:
         refusals += universe.of_dataset(dataset.model, universes=universes.model.sections)
     if dataset.model.name == name:
-        refusals += registry.refusals(dataset.model)
+        refusals += registry.refusals(dataset.model, project=root)
     return dataset.document.problems(refusals)
 
 

@@ -65,7 +65,7 @@ EXAMPLES: dict[str, tuple[type[BaseModel], ...]] = {
     "docs/guides/bar-files.md": (Format,),
     "docs/guides/check.md": (CalendarsPolicy,),
     "docs/guides/corporate-actions.md": (Listed,),
-    "docs/guides/sources.md": (Sourced, Sourced, Sourced, Sourced),
+    "docs/guides/sources.md": (Sourced,) * 5,
     "docs/guides/universe.md": (UniversePolicy,),
     "docs/guides/your-own-files.md": (Sourced,),
 }

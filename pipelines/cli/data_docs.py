@@ -6,11 +6,13 @@ import typer
 def data_docs() -> None:
     """Hold the warehouse against every expectation and write Data Docs. Exit 1 when an enforced one is broken."""
     from pipelines.workplace import open_workplace
+    from resources import lock
     from resources.data_docs import DataDocs
 
     workplace = open_workplace()
     docs = DataDocs(path=str(workplace.settings.home / "data_docs"))
-    report = docs.build(workplace.sql, workplace.project)
+    with lock.held(workplace.settings.lock, purpose="gauntlet data-docs", wait=False):
+        report = docs.build(workplace.sql, workplace.project)
     for one in report.broken:
         severity = "broken" if one.enforced else "warns"
         typer.echo(f"{severity}  {one.suite}  {one.column}: {len(one.broken):,} of {one.n_checked:,} sessions")

@@ -1,7 +1,6 @@
 """`gauntlet diff DATASET --since DAY`: what a source changed of the past."""
 
 import json
-from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,9 +8,6 @@ import typer
 
 if TYPE_CHECKING:
     import polars as pl
-    from rich.table import Table
-
-    from quality.datasets import Dataset
 
 _VALUES = ("open", "high", "low", "close", "volume")
 
@@ -25,13 +21,13 @@ def diff(
 ) -> None:
     """What the source changed, took back or sent twice, by instrument and session."""
     from pipelines.diff import by_session, restated_bars
-    from pipelines.run_night import require_known
+    from pipelines.run_night import named, require_known
     from pipelines.workplace import open_workplace
 
     workplace = open_workplace()
     require_known(workplace, [dataset])
     if instrument is not None:
-        _require_instrument(workplace.project.datasets[dataset], instrument)
+        instrument = named(workplace, dataset, instrument)[1].id
     bars = restated_bars(workplace.lake, dataset, since=since.date(), instrument=instrument)
     sessions = by_session(bars)
     if as_json:
@@ -44,14 +40,6 @@ def diff(
         _print_sessions(sessions)
         if instrument is not None:
             _print_bars(bars)
-
-
-def _require_instrument(dataset: "Dataset", instrument: str) -> None:
-    from resources.errors import UnknownInstrumentError
-
-    known = [one.id for one in dataset.instruments]
-    if instrument not in known:
-        raise UnknownInstrumentError(instrument, dataset.name, known)
 
 
 def _rows(frame: "pl.DataFrame") -> list[dict[str, Any]]:
@@ -70,35 +58,24 @@ def _plain(value: Any) -> Any:
 
 
 def _print_sessions(sessions: "pl.DataFrame") -> None:
-    from pipelines.cli.report import console
+    from pipelines.cli.report import console, rows_table
 
     counts = [column for column in sessions.columns if column not in {"instrument", "session", "largest"}]
     rows = [
         (row["instrument"], str(row["session"]), *(f"{row[kind]:,}" for kind in counts), _share(row["largest"]))
         for row in sessions.iter_rows(named=True)
     ]
-    console().print(_table(("instrument", "session", *counts, "largest change"), rows))
+    console().print(rows_table(("instrument", "session", *counts, "largest change"), rows))
 
 
 def _print_bars(bars: "pl.DataFrame") -> None:
-    from pipelines.cli.report import console
+    from pipelines.cli.report import console, rows_table
 
     rows = [
         (f"{row['ts']:%Y-%m-%d %H:%M}Z", row["kind"], str(row["sequence"]), *(_change(row, name) for name in _VALUES))
         for row in bars.iter_rows(named=True)
     ]
-    console().print(_table(("bar", "kind", "receipt", *_VALUES), rows))
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    made = Table(*header, box=box.SIMPLE, pad_edge=False)
-    for row in rows:
-        made.add_row(*(escape(cell) for cell in row))
-    return made
+    console().print(rows_table(("bar", "kind", "receipt", *_VALUES), rows))
 
 
 def _change(row: dict[str, Any], name: str) -> str:

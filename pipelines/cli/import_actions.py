@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.import_file import named
-
 if TYPE_CHECKING:
     from pipelines.workplace import Workplace
     from quality.datasets import Dataset, Instrument
@@ -24,6 +22,7 @@ def import_actions(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of sentences.")] = False,
 ) -> None:
     """Keep what a factor file states of an instrument; of a map file, say what belongs into the data set's file."""
+    from pipelines.run_night import named
     from pipelines.workplace import open_workplace
     from resources.action_files import FactorFile, read_action_file
 

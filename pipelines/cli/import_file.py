@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from quality.datasets import Dataset, Instrument
     from quality.suspicions import Suspicion
     from resources.bar_files.reading import BarFile, Series
+    from resources.calendars import Calendar
+    from resources.lake import Lake
     from resources.sources.protocol import Delivery
 
 Label = Literal["open", "close"]
@@ -32,6 +35,7 @@ def import_file(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of sentences.")] = False,
 ) -> None:
     """Keep the bars of a file as a receipt; the night judges them like any other. The file stays where it is."""
+    from pipelines.run_night import named
     from pipelines.workplace import open_workplace
     from resources import lock, statements
     from resources.clock import now
@@ -42,33 +46,25 @@ def import_file(
 
     workplace = open_workplace()
     into, whose = named(workplace, dataset, instrument)
-    project = workplace.settings.project
-    read = read_for(into, file, format_name=format_name, timezone=timezone, label=label, project=project)
-    series = _series(read, file, whose)
-    given = delivery(into, calendar_of(workplace.project, into), whose.id, series, origin=printable(file.name))
+    calendar = calendar_of(workplace.project, into)
+    read, _ = read_for(
+        into,
+        calendar,
+        file,
+        format_name=format_name,
+        timezone=timezone,
+        label=label,
+        project=workplace.settings.project,
+    )
+    series, at = _series(read, file, whose), now()
+    given = delivery(into, calendar, whose.id, series, origin=printable(file.name), at=at)
+    result = _result(workplace, into, whose, read, series, given=given, at=at)  # before anything is kept
     with lock.held(workplace.settings.lock, purpose="gauntlet import", wait=False):
-        at = now()
         got = keep(workplace.lake, into, [given], at=at, source="files")
         if stated := statement(read, given, series, source="files"):
             statements.keep(workplace.lake, into.name, [stated], at=at)
-    result = _result(workplace, into, whose, read, series, given=given, is_new=not got.receipts.is_empty())
+    result["new"] = not got.receipts.is_empty()
     typer.echo(json.dumps(result, indent=2) if as_json else _told(result))
-
-
-def named(workplace: "Workplace", dataset: str, instrument: str) -> "tuple[Dataset, Instrument]":
-    """What `--dataset` and `--instrument` of a command name; an id may be typed in lower case.
-
-    Raises UnknownDatasetError and UnknownInstrumentError.
-    """
-    from pipelines.run_night import require_known
-    from resources.errors import UnknownInstrumentError
-
-    require_known(workplace, [dataset])
-    into = workplace.project.datasets[dataset]
-    ids = {one.id: one for one in into.instruments}
-    if instrument.upper() not in ids:
-        raise UnknownInstrumentError(instrument, f"the data set {dataset}", ids)
-    return into, ids[instrument.upper()]
 
 
 def _series(read: "BarFile", file: Path, instrument: "Instrument") -> "Series":
@@ -91,16 +87,17 @@ def _result(
     series: "Series",
     *,
     given: "Delivery",
-    is_new: bool,
+    at: datetime,
 ) -> dict[str, Any]:
+    """What is said of an import, but for `new`."""
     from resources.market import calendar_of, listed
 
+    calendar = calendar_of(workplace.project, dataset)
     first, last = max(given.first, dataset.start), min(given.last, dataset.end or given.last)
-    due = listed(calendar_of(workplace.project, dataset).due(first, max(first, last), dataset.timeframe), instrument)
+    due = listed(calendar.due(first, max(first, last), dataset.timeframe), instrument)
     due = due.filter(due["session"] <= last)
     stamps = given.rows["ts"].drop_nulls()
     span = stamps.sort().gather([0, -1]).dt.strftime(_STAMP)
-    not_due = stamps.to_frame().join(due, on="ts", how="anti").height
     return {
         "file": given.origin,
         "format": read.format,
@@ -113,18 +110,17 @@ def _result(
         "sessions": due["session"].n_unique(),
         "due": due.height,
         "present": due.join(given.rows, on="ts", how="semi").height,
-        "new": is_new,
         "suspicious": [
-            *_suspicious(dataset, instrument, read, given, not_due=not_due),
+            *_suspicious(dataset, instrument, read, given),
+            *_of_times(dataset, instrument, calendar, stamps, due, at=at),
             *(found.sentence for found in _within(read, series, given, due)),
+            *(found.sentence for found in _beside_held(workplace.lake, dataset, calendar, given)),
         ],
         "next": f"gauntlet nightly --dataset {dataset.name}",
     }
 
 
-def _suspicious(
-    dataset: "Dataset", instrument: "Instrument", read: "BarFile", given: "Delivery", *, not_due: int
-) -> Iterator[str]:
+def _suspicious(dataset: "Dataset", instrument: "Instrument", read: "BarFile", given: "Delivery") -> Iterator[str]:
     """What a person should look at: nothing of it stops an import, and the night judges every row."""
     from resources.sources.files_source import answering
 
@@ -142,11 +138,34 @@ def _suspicious(
         yield f"{without_ts} rows have no readable time"
     if without_price:
         yield f"{without_price} rows lack a price"
-    if not_due:
-        yield f"{not_due} rows are of times at which the calendar {dataset.calendar} has no bar of {instrument.id}"
-    stamps = given.rows["ts"].drop_nulls()
+
+
+def _of_times(
+    dataset: "Dataset",
+    instrument: "Instrument",
+    calendar: "Calendar",
+    stamps: "pl.Series",
+    due: "pl.DataFrame",
+    *,
+    at: datetime,
+) -> Iterator[str]:
+    """Stamps against the bars due, which are those of the data set's sessions that the file speaks for."""
+    import polars as pl
+
+    present = due.join(stamps.to_frame(), on="ts", how="semi")
+    not_due = stamps.filter(_within_sessions(stamps, due, calendar, dataset.timeframe)).to_frame()
+    n_not_due = not_due.join(due, on="ts", how="anti").height
+    if n_not_due:
+        yield f"{n_not_due} rows are of times at which the calendar {dataset.calendar} has no bar of {instrument.id}"
+    if n_future := int((stamps > at).sum()):
+        yield f"{n_future} rows are of times after now, {at:%Y-%m-%d %H:%M}Z: they are kept, and refused by the rules"
     if stamps.len() > stamps.n_unique():
         yield f"{stamps.len() - stamps.n_unique()} rows have the time of another"
+    if not present.is_empty():
+        session, ts = present.sort("ts").select("session", "ts").row(-1)
+        n_early = due.filter(pl.col("session") == session, pl.col("ts") > ts, pl.col("known_at") <= at).height
+        if n_early:
+            yield f"the last session, {session}, ends {n_early} {'bar' if n_early == 1 else 'bars'} early"
 
 
 def _within(read: "BarFile", series: "Series", given: "Delivery", due: "pl.DataFrame") -> "list[Suspicion]":
@@ -164,6 +183,35 @@ def _within(read: "BarFile", series: "Series", given: "Delivery", due: "pl.DataF
             adjusted_close=series.adjusted_close,
         )
     )
+
+
+def _within_sessions(stamps: "pl.Series", due: "pl.DataFrame", calendar: "Calendar", timeframe: str) -> "pl.Series":
+    """Which stamps lie from the open of the first session with bars due to the open of the one after the last."""
+    import polars as pl
+
+    from engine.bars import timeframe_us
+
+    if due.is_empty():
+        return stamps.is_null()
+    first, last = due["session"][0], due["session"][-1]
+    if timeframe_us(timeframe) == timeframe_us("1d"):  # labelled by their dates
+        return stamps.dt.date().is_between(first, last)
+    sessions = calendar.closes(first, last)
+    opens = sessions.filter(pl.col("session") == first)["open"].item()
+    after = sessions.filter(pl.col("session") > last)["open"]
+    until = after.item() if after.len() else sessions["close"][-1]
+    return stamps.is_between(opens, until, closed="left")
+
+
+def _beside_held(lake: "Lake", dataset: "Dataset", calendar: "Calendar", given: "Delivery") -> "list[Suspicion]":
+    """How the file's prices fit those held already of its sessions, and of the one before and after."""
+    from quality.suspicions import beside
+    from resources.lake import Between
+
+    near = calendar.closes(given.first, given.last)["session"]
+    window = Between(near[0], near[-1] + timedelta(days=1))
+    held = lake.scan("bars", dataset=dataset.name, instrument=given.instrument, session=window)
+    return beside(given.rows, held.select("ts", "open", "close").sort("ts").collect())
 
 
 def _told(result: dict[str, Any]) -> str:

@@ -131,16 +131,9 @@ def _print_json(value: Any) -> None:
 
 
 def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    from pipelines.cli.report import console
+    from pipelines.cli.report import console, rows_table
 
     if not rows:
         typer.echo(empty)
         return
-    table = Table(*header, box=box.SIMPLE, pad_edge=False)
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
-    console().print(table)
+    console().print(rows_table(header, rows))

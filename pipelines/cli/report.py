@@ -3,7 +3,7 @@
 What people wrote (names, reasons, paths) is printed as it is: rich would read `[words]` as markup.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich import box
@@ -46,6 +46,14 @@ def show(on: Console, workplace: Workplace, result: Mapping[str, Any], done: Don
         f"SQL in {escape(str(workplace.settings.warehouse))}",
         soft_wrap=True,
     )
+
+
+def rows_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    """Every cell as it is written."""
+    made = Table(*(escape(name) for name in header), box=box.SIMPLE, pad_edge=False)
+    for row in rows:
+        made.add_row(*(escape(cell) for cell in row))
+    return made
 
 
 def verdicts_table(verdicts: tuple[Verdict, ...]) -> Table:

@@ -72,16 +72,10 @@ def _write_csv(answer: "Answer") -> None:
 
 
 def _print_table(answer: "Answer") -> None:
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
+    from pipelines.cli.report import console, rows_table
 
-    from pipelines.cli.report import console
-
-    table = Table(*(escape(name) for name in answer.columns), box=box.SIMPLE, pad_edge=False)
-    for row in islice(answer.rows, SHOWN_ROWS):
-        table.add_row(*(escape(_cell(value)) for value in row))
-    console().print(table)
+    shown = [[_cell(value) for value in row] for row in islice(answer.rows, SHOWN_ROWS)]
+    console().print(rows_table(answer.columns, shown))
     if next(answer.rows, None) is not None:
         typer.echo(
             f"the first {SHOWN_ROWS} rows of more: --csv and --json write all, a LIMIT in the query fewer", err=True

@@ -167,7 +167,7 @@ class _Bounded:
 def _first_bytes(path: Path) -> bytes:
     try:
         if path.is_dir():
-            raise NoSuchFileError(path.name, "it is a folder")
+            raise NoSuchFileError(path.name or str(path), "it is a folder")
         if not path.is_file() and path.exists():
             raise NoSuchFileError(path.name, "it is no ordinary file")
         if (size := path.stat().st_size) > MAX_BYTES:

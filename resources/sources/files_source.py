@@ -13,7 +13,8 @@
    the next round's.
 
 A file is in memory from when it is read until it was handed on, and one at a time. It speaks for
-the sessions from its first readable bar to its last, whatever was asked for.
+the sessions from its first readable bar to its last that has closed, whatever was asked for: a stray
+stamp of a year to come is a row, and no word about the sessions until then.
 """
 
 import logging
@@ -31,6 +32,7 @@ from engine.bars import timeframe_us
 from quality.datasets import Dataset
 from quality.datasets import Instrument as Listed
 from quality.errors import ConfigurationError
+from resources.bar_files import clocks
 from resources.bar_files.layouts import load_formats
 from resources.bar_files.reading import BarFile, Series, read_bar_file
 from resources.calendars import Calendar, open_calendar
@@ -38,6 +40,7 @@ from resources.clock import now
 from resources.errors import (
     CalendarSpanError,
     ContradictoryFileError,
+    MistimedFileError,
     OtherTimeframeError,
     RefusedFileError,
     TimelessFileError,
@@ -82,22 +85,31 @@ def answering(name: str, instruments: Iterable[Listed], *, whole: bool) -> list[
     return sorted(instrument for instrument, length in lengths.items() if length == longest)
 
 
+class Read(NamedTuple):
+    """A file that was read for a data set."""
+
+    file: BarFile
+    doubts: tuple[str, ...]  # of its clock, where a person has said it
+
+
 def read_for(
-    dataset: Dataset, path: Path, *, format_name: str | None, timezone: str | None, label: str | None, project: Path
-) -> BarFile:
+    dataset: Dataset,
+    calendar: Calendar,
+    path: Path,
+    *,
+    format_name: str | None,
+    timezone: str | None,
+    label: str | None,
+    project: Path,
+) -> Read:
     """A file for the data set, in a layout of the package or of the project.
 
-    A file too short to show how long its bars are is taken for what the data set wants. Raises UnreadableFileError, and
-    OtherTimeframeError when the bars are longer or shorter than the data set's.
+    A file too short to show how long its bars are is taken for what the data set wants. Raises UnreadableFileError,
+    OtherTimeframeError when the bars are longer or shorter than the data set's, and MistimedFileError when the stamps fit
+    the calendar in another zone or as closes, and nobody has said what they are.
     """
-    read = partial(
-        read_bar_file,
-        path,
-        format_name=format_name,
-        timezone=timezone,
-        label=label,
-        formats=load_formats(project),
-    )
+    formats = load_formats(project)
+    read = partial(read_bar_file, path, format_name=format_name, timezone=timezone, label=label, formats=formats)
     try:
         file = read()
     except UnmeasurableTimeframeError:
@@ -105,19 +117,31 @@ def read_for(
     found, wanted = timeframe_us(file.timeframe), timeframe_us(dataset.timeframe)
     if found != wanted:
         raise OtherTimeframeError(file.timeframe, dataset.name, dataset.timeframe, finer=found < wanted)
-    return file
+    doubts = clocks.doubts(file, calendar)
+    unsaid = clocks.unsaid(formats[file.format], timezone=timezone, label=label)
+    for doubt in doubts:
+        if doubt.name in unsaid:
+            raise MistimedFileError(doubt.name, doubt.sentence)
+    return Read(file, tuple(doubt.sentence for doubt in doubts))
 
 
-def delivery(dataset: Dataset, calendar: Calendar, instrument: str, series: Series, *, origin: str) -> Delivery:
-    """A series of a file as a delivery for the sessions from its first readable bar to its last.
+def delivery(
+    dataset: Dataset, calendar: Calendar, instrument: str, series: Series, *, origin: str, at: datetime
+) -> Delivery:
+    """A series of a file as a delivery for the sessions from its first readable bar to its last before the instant `at`.
 
-    Raises TimelessFileError when it has none, or one that the calendar does not reach.
+    It never speaks for a session that has not closed by then, unless its first bar is of one. Raises TimelessFileError
+    when it has no readable bar until then, or one before all that the calendar knows.
     """
     stamps = series.rows["ts"].drop_nulls()
     if stamps.is_empty():
         raise TimelessFileError(series.rows.height, "none has a readable time")
+    past = stamps.filter(stamps <= at)
+    if past.is_empty():
+        raise TimelessFileError(series.rows.height, f"all their times lie after now, {at:%Y-%m-%d %H:%M}Z")
     try:
-        first, last = (_session(dataset, calendar, ts) for ts in (stamps.min(), stamps.max()))  # type: ignore[arg-type]
+        first, newest = (_session(dataset, calendar, ts) for ts in (past.min(), past.max()))  # type: ignore[arg-type]
+        last = max(first, min(newest, calendar.last_closed(at)))
     except CalendarSpanError as error:
         raise TimelessFileError(series.rows.height, str(error)) from error
     return Delivery(instrument, series.rows.match_to_schema(RECEIVED), origin, first, last)
@@ -151,6 +175,7 @@ class FilesSource:
         self._given: dict[Entry, list[Delivery]] = defaultdict(list)
         self._seen: set[Entry] = set()
         self._stated: dict[Entry, list[Statement]] = {}
+        self._doubts: dict[Entry, tuple[str, ...]] = {}
 
     def deliveries(self, instrument: Instrument, *, first: date, last: date) -> Iterator[Delivery]:  # noqa: ARG002
         """What waits of it, all of it: a file is given whole, as nobody would ask for the rest."""
@@ -194,7 +219,8 @@ class FilesSource:
         for entry, given in self._given.items():
             if self._shared and self._shared[0] == entry and self._shared[1]:
                 continue
-            about = "; ".join(f"{one.instrument} {one.first} to {one.last}" for one in given)
+            spans = (f"{one.instrument} {one.first} to {one.last}" for one in given)
+            about = "; ".join([*spans, *(f"suspicious: {doubt}" for doubt in self._doubts[entry])])
             if self._inbox.put_away(entry):
                 self._say(entry, "taken in", about)
             else:
@@ -232,8 +258,9 @@ class FilesSource:
         calendar = self._calendar or open_calendar(self._dataset.calendar)
         try:
             require_plain(entry)
-            file = read_for(
+            file, doubts = read_for(
                 self._dataset,
+                calendar,
                 self._inbox.path(entry),
                 format_name=self._written.format,
                 timezone=self._written.timezone,
@@ -242,7 +269,7 @@ class FilesSource:
             )
             owners = _owners(file, entry.name, named, self._dataset.instruments)
             given = {
-                owner: delivery(self._dataset, calendar, owner, one, origin=_origin(entry.label, file, one))
+                owner: delivery(self._dataset, calendar, owner, one, origin=_origin(entry.label, file, one), at=now())
                 for owner, one in owners.items()
             }
         except (UnreadableFileError, RefusedFileError) as error:
@@ -258,7 +285,7 @@ class FilesSource:
             self._say(entry, "left", "it changed or went while it was read; what it is now waits")
             return {}
         stated = [statement(file, given[owner], one, source=self._dataset.source.kind) for owner, one in owners.items()]
-        self._stated[entry] = [one for one in stated if one]
+        self._stated[entry], self._doubts[entry] = [one for one in stated if one], doubts
         return given
 
     def _hand_on(self, entry: Entry, given: Delivery) -> Delivery:
@@ -321,9 +348,9 @@ def _owners(file: BarFile, name: str, named: str | None, instruments: tuple[List
 def _session(dataset: Dataset, calendar: Calendar, ts: datetime) -> date:
     """The session a bar belongs to: a daily bar's date, else the first session that closes after its ts."""
     day = ts.date()
+    closes = calendar.closes(day, min(day + _LONGEST_PAUSE, calendar.last)).filter(pl.col("close") > ts)
     if timeframe_us(dataset.timeframe) == timeframe_us("1d"):
         return day
-    closes = calendar.closes(day, min(day + _LONGEST_PAUSE, calendar.last)).filter(pl.col("close") > ts)
     if closes.is_empty():
         raise CalendarSpanError(calendar.name, day, first=calendar.first, last=calendar.last)
     session: date = closes["session"][0]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from pathlib import Path
 
 import dagster as dg
 
@@ -40,19 +41,19 @@ def open_source(dataset: Dataset, *, clock: Callable[[], datetime] = now) -> Sou
             )
 
 
-def refusals(dataset: Dataset) -> Iterator[Refusal]:
-    """What a data set asks of its source that it does not have, as far as that is known without asking it."""
+def refusals(dataset: Dataset, *, project: Path) -> Iterator[Refusal]:
+    """What a data set of `project` asks of its source that it does not have, as far as that is known without asking it."""
     if isinstance(dataset.source, datasets.SampleSource):
         yield from references.of_source(dataset, held=embedded())
     elif isinstance(dataset.source, datasets.CcxtSource) and dataset.source.exchange not in exchanges():
         yield unknown(("source", "exchange"), dataset.source.exchange, exchanges())
     elif isinstance(dataset.source, datasets.FilesSource) and dataset.source.format is not None:
-        yield from _of_layout(dataset.source.format)
+        yield from _of_layout(dataset.source.format, project)
 
 
-def _of_layout(name: str) -> Iterator[Refusal]:
+def _of_layout(name: str, project: Path) -> Iterator[Refusal]:
     try:
-        known = load_formats(settings().project)
+        known = load_formats(project)
     except ConfigurationError:
         return  # said by who reads the project: which layouts there are is not known until it is mended
     if name not in known:

@@ -157,6 +157,17 @@ def test_a_split_and_a_dividend_are_carried_forward_and_the_past_is_left_alone()
     assert adjusted.columns == [*bars.columns, "factor"]
 
 
+@pytest.mark.parametrize("paid", [51.0, 60.0])
+def test_a_dividend_of_the_whole_close_or_more_carries_nothing(paid):
+    """Nobody pays out more than the price: it was stated in other units, and a price of nothing or less is no price."""
+    split, next_day = (date(2024, 3, 5), "split", 2.0), date(2024, 3, 6)
+    bars = daily([102.0, 51.0, 50.0])
+    adjusted = forward_adjusted(bars, actions(split, (next_day, "dividend", paid)))
+    assert_frame_equal(adjusted, forward_adjusted(bars, actions(split)))
+    on_one_day = forward_adjusted(bars, actions(split, (date(2024, 3, 5), "dividend", paid)))
+    assert_frame_equal(on_one_day, forward_adjusted(bars, actions(split)))
+
+
 def test_two_splits_multiply():
     known = actions((date(2024, 3, 5), "split", 2.0), (date(2024, 3, 6), "split", 0.2))
     adjusted = forward_adjusted(daily([100.0, 50.0, 250.0]), known)

@@ -56,6 +56,12 @@ def documents(out: str) -> list[dict[str, Any]]:
     return read
 
 
+def test_a_folder_is_told_by_its_name(check: Gauntlet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = check(".")
+    assert (code, err.strip()) == (2, ". cannot be opened: it is a folder; name a file that is there and may be read")
+
+
 def test_a_good_file_passes_and_its_document_has_the_keys_of_the_contract(check: Gauntlet, tmp_path: Path) -> None:
     file = written(tmp_path / "good.csv", range(0, 1440, 5))
     code, out, err = check(file, "--json")

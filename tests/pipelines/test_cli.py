@@ -1,5 +1,6 @@
 """The command line as a person uses it: what it prints, how it ends, and what it says to wrong input."""
 
+import fcntl
 import json
 import sys
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ import pytest
 
 from pipelines.cli.main import main
 from pipelines.cli.report import console, verdicts_table
-from pipelines.workplace import Workplace
+from pipelines.workplace import Workplace, open_workplace
 from quality.ledger import Draft
 from quality.promotion import Verdict
 from resources.ledger_store import LedgerStore
@@ -29,6 +30,17 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     with pytest.raises(SystemExit) as ended:
         main()
     return int(ended.value.code or 0)
+
+
+def test_pages_are_not_written_while_somebody_else_writes(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workplace = open_workplace()
+    with workplace.settings.lock.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert run(monkeypatch, "data-docs") == 2
+    assert capsys.readouterr().err.startswith("another process is writing")
+    assert not (project / "home" / "data_docs").exists()
 
 
 def test_the_commands_tell_of_one_night(

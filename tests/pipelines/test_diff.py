@@ -130,6 +130,8 @@ def test_the_command_shows_sessions_and_of_one_instrument_every_bar_old_and_new(
         {"instrument": ETH, "session": "2017-07-17", "changed": 1, "withdrawn": 1, "superseded": 0, "largest": 0.01}
     ]
     assert [bar["new_close"] for bar in document["bars"]] == [101.0, None]
+    assert _ended(monkeypatch, "--since", "2017-08-01", "--instrument", ETH.lower(), "--json") == 0
+    assert json.loads(capsys.readouterr().out) == document
     assert document["bars"][0]["ts"] == "2017-07-17T00:00:00Z"
 
 

@@ -18,10 +18,14 @@ from assets import inputs
 from assets.imported_files import TakenIn, imported_files, take_in
 from pipelines import schedules
 from pipelines.cli.main import main
+from pipelines.code_location import build
+from pipelines.requests import ATTEMPTS
 from pipelines.sensors import identity
 from pipelines.workplace import Workplace, open_workplace
+from quality import tables
 from quality.datasets import Dataset
 from resources import lock
+from resources.calendars import open_calendar
 from resources.lake import Lake
 from resources.sources.files_source import FilesSource
 from tests.sample_packing import SHARED
@@ -130,7 +134,7 @@ def test_a_file_is_kept_as_a_receipt_and_stays_where_it_is(
         "due": 288,
         "present": 286,
         "new": True,
-        "suspicious": [],
+        "suspicious": ["the last session, 2017-07-01, ends 2 bars early"],
         "next": "gauntlet nightly --dataset crypto_5m",
     }
     assert receipts(workplace.lake, "crypto_5m") == [(BTC, 286, "prices.csv")]
@@ -162,11 +166,108 @@ def test_what_looks_wrong_is_told_and_stops_nothing(
         "it reaches from 2017-06-30 to 2017-06-30, and the data set holds 2017-07-01 to 2017-07-21: the rest is kept and not used",
         "1 rows have no readable time",
         "1 rows lack a price",
-        "287 rows are of times at which the calendar 24/7 has no bar of BTCUSD.BITFINEX",
         "1 rows have the time of another",
     ]  # fmt: skip
     assert (result["due"], result["present"], result["sessions"]) == (0, 0, 0)
     assert receipts(workplace.lake, "crypto_5m") == [(BTC, 288, "ethusd.csv")]
+
+
+def suspicious(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], file: Path, *more: str
+) -> list[str]:
+    words = ("import", file, "--dataset", "crypto_5m", "--instrument", BTC, *more, "--json")
+    assert run(monkeypatch, *words) == 0
+    told: list[str] = json.loads(capsys.readouterr().out)["suspicious"]
+    return told
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param(bars(), [], id="a whole session"),
+        pytest.param(bars(n=202), ["the last session, 2017-07-01, ends 86 bars early"], id="33: it ends at 16:47"),
+        pytest.param(bars(n=287), ["the last session, 2017-07-01, ends 1 bar early"], id="33: by a bar"),
+        pytest.param(bars(day=-1, price=101.0) + bars().partition("\n")[2], ["it reaches from 2017-06-30 to 2017-07-01, and the data set holds 2017-07-01 to 2017-07-21: the rest is kept and not used"], id="what lies outside of the data set is not counted"),
+        pytest.param(bars().replace("12:00:00", "12:00:07"), ["1 rows are of times at which the calendar 24/7 has no bar of BTCUSD.BITFINEX"], id="what lies inside is"),
+    ],
+)  # fmt: skip
+def test_times_are_told_of_the_data_sets_own_span(
+    workplace: Workplace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    told: list[str],
+) -> None:
+    (tmp_path / "btcusd.csv").write_text(text)
+    assert suspicious(monkeypatch, capsys, tmp_path / "btcusd.csv") == told
+
+
+def test_rows_of_times_to_come_are_told_and_speak_for_no_session(
+    workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "btcusd.csv").write_text(bars() + "2098-01-31 00:00:00,100,101,99,100,100\n")
+    (told,) = suspicious(monkeypatch, capsys, tmp_path / "btcusd.csv")
+    assert told.startswith("1 rows are of times after now, ")
+    (last,) = workplace.lake.read("receipts")["last_session"]
+    assert last == OPEN.date()
+
+
+@pytest.mark.parametrize(
+    ("day", "price", "told"),
+    [
+        pytest.param(0, 110.0, [], id="the same bars, near enough"),
+        pytest.param(0, 500.0, ["prices are 5 times those held in 288 bars that both have: probably another unit, another instrument, or a split"], id="the same bars"),
+        pytest.param(1, 20.0, ["prices are 0.2 times those held next to it: probably another unit, another instrument, or a split"], id="the day after"),
+        pytest.param(-1, 1.0, [], id="nothing beside"),
+    ],
+)  # fmt: skip
+def test_prices_of_another_size_than_those_held_are_told(
+    workplace: Workplace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    day: int,
+    price: float,
+    told: list[str],
+) -> None:
+    stamps = [OPEN + timedelta(minutes=5 * n) for n in range(288)]
+    label = {"dataset": "crypto_5m", "instrument": BTC, "session": OPEN.date(), "sequence": 1, "filled": False}
+    prices = dict.fromkeys(("open", "high", "low", "close", "volume"), 100.0)
+    workplace.lake.append("bars", tables.frame("bars", [{**label, **prices, "ts": stamp} for stamp in stamps]))
+    (tmp_path / "btcusd.csv").write_text(bars(day=day, price=price))
+    found = suspicious(monkeypatch, capsys, tmp_path / "btcusd.csv")
+    assert [sentence for sentence in found if sentence.startswith("prices")] == told
+
+
+def test_a_file_of_another_clock_is_refused_and_nothing_is_kept(
+    workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trap 11."""
+    path = workplace.settings.project / "datasets" / "crypto_5m.yaml"
+    path.write_text(path.read_text().replace("24/7", "FX").replace("kind: sample", "kind: files"))
+    due = open_calendar("FX").due(OPEN.date(), OPEN.date() + timedelta(days=19), "5m")["ts"]
+    rows = [f"{stamp + timedelta(hours=5):%Y-%m-%d %H:%M:%S},10,11,9,10,100" for stamp in due]
+    (tmp_path / "btcusd.csv").write_text("\n".join([HEADER, *rows, ""]))
+    words = ("import", tmp_path / "btcusd.csv", "--dataset", "crypto_5m", "--instrument", BTC)
+    assert run(monkeypatch, *words) == 2
+    assert "say the right one with --timezone, or with `timezone:` under `source`" in capsys.readouterr().err
+    assert receipts(workplace.lake, "crypto_5m") == []
+    assert any("would fit 5 hours" in one for one in suspicious(monkeypatch, capsys, words[1], "--timezone", "UTC"))
+    assert len(receipts(workplace.lake, "crypto_5m")) == 1
+
+
+def test_a_day_that_the_calendar_does_not_reach_is_found_before_anything_is_kept(
+    workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = workplace.settings.project / "datasets" / "dropped.yaml"
+    path.write_text(DROPPED.replace("timeframe: 5m", "timeframe: 1d").replace("resample: [1h, 1d]", "resample: []"))
+    rows = [f"1969-12-{day},10,11,9,10,100" for day in range(20, 32)]
+    (tmp_path / "btcusd.csv").write_text("\n".join([HEADER, *rows, ""]))
+    words = ("import", tmp_path / "btcusd.csv", "--dataset", "dropped", "--instrument", BTC)
+    assert run(monkeypatch, *words) == 2
+    assert "no session can be told for its 12 rows" in capsys.readouterr().err
+    assert receipts(workplace.lake) == []
 
 
 @pytest.mark.parametrize(
@@ -179,7 +280,7 @@ def test_what_looks_wrong_is_told_and_stops_nothing(
         (["bars.csv", "--dataset", "crypto_5m", "--instrument", BTC, "--timezone", "Mars"], "'Mars' is no time zone"),
         (["minutes.csv", "--dataset", "crypto_5m", "--instrument", BTC], "its bars are of 1m, those of crypto_5m of 5m"),
         (["several.csv", "--dataset", "crypto_5m", "--instrument", BTC], "several.csv holds the series one, two, and none of them is BTCUSD.BITFINEX"),
-        ([".", "--dataset", "crypto_5m", "--instrument", BTC], "cannot be opened"),
+        ([".", "--dataset", "crypto_5m", "--instrument", BTC], ". cannot be opened"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_imported_ends_in_a_sentence(
@@ -411,6 +512,30 @@ def test_killed_at_any_point_and_done_again_leaves_the_same_tables(
 
 
 # When Dagster asks again
+
+
+def test_files_that_cannot_be_moved_are_tried_again_once_and_then_told(workplace: Workplace, inbox: Path) -> None:
+    drop(inbox, "btcusd.csv", bars())
+    repository = build(workplace).get_repository_def()
+    sensor = repository.get_sensor_def("dropped_files")
+    with dg.DagsterInstance.ephemeral() as dagster:
+
+        def tick() -> tuple[list[dg.RunRequest], str]:
+            context = dg.build_sensor_context(instance=dagster, repository_def=repository)
+            data = sensor.evaluate_tick(context)
+            return list(data.run_requests or []), str(data.skip_message)
+
+        keys = set()
+        for status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS):  # it may end well and move nothing
+            ((request,), _) = tick()
+            keys.add(request.run_key)
+            dagster.add_run(dg.DagsterRun(job_name=request.job_name, tags=request.tags, status=status))
+        assert len(keys) == ATTEMPTS
+        given_up, why = tick()
+        assert given_up == []
+        assert why.startswith("files of dropped were to be taken in 2 times and wait still")
+        os.utime(inbox / "btcusd.csv", (time.time() - 1800,) * 2)
+        assert len(tick()[0]) == 1, "another file is another matter"
 
 
 def test_sensors_look_again_when_the_rules_of_a_universe_change(workplace: Workplace) -> None:

@@ -5,12 +5,14 @@ from datetime import date
 from pathlib import Path
 
 import dagster as dg
+import numpy as np
 import polars as pl
 import pytest
 
 from assets import inputs
-from assets.inputs_current import CHECK
+from assets.inputs_current import CHECK, OTHERWISE
 from assets.partitions import AS_OF_TAG
+from assets.research import measure
 from pipelines import jobs, night
 from pipelines.code_location import build
 from pipelines.requests import ATTEMPTS, run_requests
@@ -77,6 +79,33 @@ def test_a_second_night_finds_nothing_new_and_says_the_same(after: Workplace) ->
     }
 
 
+def test_what_lies_before_a_start_that_was_moved_is_not_counted(after: Workplace) -> None:
+    broken = pl.when(pl.col("session") < DAY).then(0.5).otherwise("value").alias("value")
+    record = after.lake.read("sla_record").with_columns(broken, passed=pl.col("session") >= DAY)
+    after.lake.replace("sla_record", record, dataset="crypto_5m")
+    later = after.project.datasets["crypto_5m"].model_copy(update={"start": DAY})
+    moved = after._replace(project=after.project._replace(datasets={"crypto_5m": later}))
+    (told,) = summary(moved, Done({"crypto_5m": LAST}, [], [], {}, 0.0))["datasets"]
+    inside = pl.col("session").is_between(DAY, LAST)
+    assert told["sessions"] == 5
+    assert told["rows_received"] == told["rows_accepted"] == after.lake.read("bars").filter(inside).height
+
+    assert {(one["completeness_min"], one["sessions_below_sla"]) for one in told["instruments"]} == {(1.0, 0)}
+    measured = measure(
+        after.lake,
+        moved.project,
+        moved.project.strategies[STRATEGY],
+        last=LAST,
+        returns=np.array([0.01, -0.01, 0.02]),
+        trades=after.lake.read("trades"),
+        windows=after.lake.read("windows"),
+        oos_returns=np.array([0.01, -0.01, 0.02]),
+        trial_sharpes=[0.5, 1.0],
+        certified=True,
+    )
+    assert (measured["completeness_min"].value, measured["sla_breaches"].value) == (1.0, 0.0)
+
+
 def test_after_a_night_one_tick_of_each_sensor_asks_for_nothing(after: Workplace) -> None:
     definitions = build(after)
     repository = definitions.get_repository_def()
@@ -135,6 +164,25 @@ def test_after_one_restated_day_exactly_what_depends_on_it_is_due(after: Workpla
     assert _outdated("backtest") == _outdated("walk_forward") == _outdated("scorecard") == []
 
 
+@pytest.mark.slow
+def test_what_was_judged_otherwise_without_a_receipt_is_told_too(
+    after: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calendars = after.settings.project / "policies" / "calendars.yaml"
+    calendars.write_text(f"{calendars.read_text()}\n24/7: [{{session: {DAY}, closed: true, why: a test}}]\n")
+    workplace = open_small(after.settings.project, monkeypatch)
+    (work,) = _due(workplace)
+    _run(build(workplace), work)
+    assert workplace.lake.read("digests", session=DAY).is_empty()
+    for asset in ("backtest", "walk_forward", "scorecard"):
+        told = _newest_check(asset)
+        assert not told.passed
+        assert str(told.metadata[OTHERWISE].value).startswith(STRATEGY)
+    assert _newest_check("crypto_5m", "features").passed, "computed anew in the same run"
+    assert quiet_night(workplace).failed == []
+    assert all(_newest_check(asset).passed for asset in ("backtest", "walk_forward", "scorecard"))
+
+
 def test_what_was_imported_by_hand_does_not_count_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workplace = open_small(write_project(tmp_path), monkeypatch)
     dataset = workplace.project.datasets["crypto_5m"]
@@ -144,15 +192,35 @@ def test_what_was_imported_by_hand_does_not_count_as_asked(tmp_path: Path, monke
     assert [str(work) for work in _due(workplace) if work.asks_source] == [f"market_crypto_5m {FIRST} to {LAST}"]
 
 
+def test_an_instrument_that_was_taken_out_of_a_data_set_is_read_no_more(
+    after: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = after.settings.project / "datasets" / "crypto_5m.yaml"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if "ETHUSD" not in line))
+    workplace = open_small(after.settings.project, monkeypatch)
+    kept = workplace.lake.read("bars").group_by("instrument").len().sort("instrument").rows()
+    (_, n_bars), _ = kept
+    (told,) = summary(workplace, Done({"crypto_5m": LAST}, [], [], {}, 0.0))["datasets"]
+    assert told["rows_accepted"] == told["rows_received"] == n_bars
+    held = inputs.held(workplace.lake, workplace.project.datasets["crypto_5m"])
+    for part in (held.digests, held.receipts):
+        assert part["instrument"].unique().to_list() == ["BTCUSD.BITFINEX"]
+
+
 def _outdated(*key: str) -> list[tuple[object, ...]]:
     """What the newest `inputs_current` of an asset lists."""
-    check = dg.AssetCheckKey(dg.AssetKey(key), CHECK)
-    (newest,) = instance().event_log_storage.get_asset_check_execution_history(check, limit=1)
-    evaluation = newest.evaluation
-    assert evaluation is not None
+    evaluation = _newest_check(*key)
     rows = evaluation.metadata["sessions"].value.records if "sessions" in evaluation.metadata else []
     assert evaluation.passed is (not rows)
     return [tuple(row.data[name] for name in ("partition", "session", "instrument")) for row in rows]
+
+
+def _newest_check(*key: str) -> dg.AssetCheckEvaluation:
+    check = dg.AssetCheckKey(dg.AssetKey(key), CHECK)
+    (newest,) = instance().event_log_storage.get_asset_check_execution_history(check, limit=1)
+    assert newest.evaluation is not None
+    return newest.evaluation
 
 
 def _run(definitions: dg.Definitions, work: night.Work) -> None:
@@ -321,6 +389,8 @@ def test_a_strategy_that_raises_fails_alone_and_is_told(after: Workplace, monkey
     assert "ZeroDivisionError" in done.failed[0].reason
     (told,) = (one for one in summary(workplace, done)["strategies"] if one["strategy"] == STRATEGY)
     assert told["decision"] is not None
+    shown = inputs.recorded(workplace.lake, "warehouse")
+    assert shown == {inputs.ALL: inputs.warehouse(workplace.lake)}, "the warehouse does not wait for it"
 
 
 def test_a_failed_piece_is_tried_again_once_and_then_waits(after: Workplace) -> None:

@@ -266,6 +266,7 @@ MERGED = {**BANK, "former": [{"symbol": "NB", "until": date(1998, 9, 30)}]}  # N
 
 
 def test_a_renamed_instrument_is_asked_for_under_the_name_of_each_day() -> None:
+    """Trap 28: one company under several names is one instrument."""
     spans = list(Instrument.model_validate(MERGED).asked_as(date(1998, 9, 1), date(1998, 10, 31)))
     assert spans == [("NB", date(1998, 9, 1), date(1998, 9, 30)), ("BAC", date(1998, 10, 1), date(1998, 10, 31))]
 

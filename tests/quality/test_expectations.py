@@ -24,13 +24,21 @@ LEVEL = policy(
 Tables = dict[str, pl.DataFrame]
 
 
-def measured(kept: Tables, level: ServiceLevel, *, keep_last: bool = False, has_volume: bool = True) -> pl.DataFrame:
+def measured(
+    kept: Tables,
+    level: ServiceLevel,
+    *,
+    keep_last: bool = False,
+    has_volume: bool = True,
+    span: tuple[date, date] = (date.min, date.max),
+) -> pl.DataFrame:
     """The frame that Great Expectations is given, without a file between."""
     with duckdb.connect() as connection:
         for name, frame in kept.items():
             connection.register(name, frame.to_arrow())
         asked: dict[str, Any] = {"dataset": DATASET, "keep_last": keep_last, "has_volume": has_volume}
         asked["max_range_ratio"] = level.max_range_ratio
+        asked |= {"start": str(span[0]), "end": str(span[1])}
         answers = [
             connection.sql(measures_query(level), params={**asked, "instrument": instrument}).to_arrow_table()
             for instrument in INSTRUMENTS
@@ -76,6 +84,14 @@ def test_every_received_row_is_accounted_for(on_conflict: Literal["refuse", "kee
     assert broken(frame, "lost") == {}
     rules = set(kept["quarantine"]["rules"].explode())
     assert rules >= set(ROW_CONDITIONS) - ({"conflicting_duplicate"} if on_conflict == "keep_last" else set())
+
+
+def test_sessions_outside_the_data_sets_span_are_not_counted(kept: Tables) -> None:
+    _, frame = both("refuse")
+    first, last = date(2017, 7, 3), date(2017, 7, 12)
+    narrowed = measured(kept, LEVEL, span=(first, last))
+    assert narrowed.equals(frame.filter(pl.col("session").is_between(first, last)))
+    assert 0 < narrowed.height < frame.height
 
 
 def test_a_session_is_judged_by_the_newest_receipt_that_speaks_for_it(kept: Tables) -> None:

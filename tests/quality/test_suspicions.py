@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from pipelines.cli.check import due_bars
-from quality.suspicions import Series, across, within
+from quality.suspicions import Series, across, beside, within
 from resources.bar_files.reading import read_bar_file
 from resources.calendars import open_calendar
 from resources.sources.protocol import RECEIVED
@@ -320,7 +320,34 @@ def test_weeks_read_in_winters_zone_all_year_fit_an_hour_off_in_summer() -> None
     assert "1 hour earlier" in found[0].sentence
 
 
+@pytest.mark.parametrize(
+    ("rows", "factor", "sentence"),
+    [
+        pytest.param(slice(0, 200), 0.01, "prices are 100 times those held in 200 bars that both have", id="the same bars"),
+        pytest.param(slice(0, 200), 0.21, None, id="the same bars, not as far"),
+        pytest.param(slice(0, 50), 100, "prices are 0.01", id="some of the bars"),
+        pytest.param(slice(0, 0), 100, None, id="no bars"),
+    ],
+)  # fmt: skip
+def test_prices_of_another_size_than_those_held_are_told(rows: slice, factor: float, sentence: str | None) -> None:
+    series = bars(WALK).rows
+    held = series[rows].select("ts", pl.col("open", "close") * factor)
+    found = beside(series, held)
+    assert [one.name for one in found] == (["other_prices"] if sentence else [])
+    assert all((sentence or "") in one.sentence for one in found)
+
+
+@pytest.mark.parametrize(("held", "new"), [(slice(0, 100), slice(100, 200)), (slice(100, 200), slice(0, 100))])
+def test_prices_of_another_size_are_told_of_the_bar_next_to_those_held(held: slice, new: slice) -> None:
+    series = bars(WALK).rows
+    before = series[held].select("ts", "open", "close")
+    assert beside(series[new], before) == []
+    (found,) = beside(series[new].with_columns(pl.col("open", "high", "low", "close") * 100), before)
+    assert "times those held next to it" in found.sentence
+
+
 def test_nothing_is_made_of_nothing() -> None:
     empty = bars(WALK)._replace(rows=bars(WALK).rows.clear(), due=None)
     assert within(empty) == []
+    assert beside(empty.rows, bars(WALK).rows.select("ts", "open", "close")) == []
     assert across([empty, empty._replace(file="another")]) == []

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quality import tables
+from resources.calendars import open_calendar
 from resources.errors import NothingDeliveredError, UnknownInstrumentError
-from resources.intake import Received, asked_until, receive
+from resources.intake import Again, Received, asked_until, overlap, receive
 from resources.lake import Lake
 from resources.sources.protocol import Delivery, Instrument
 from tests.bar_frames import random_walk
@@ -182,6 +183,91 @@ def test_rows_left_by_a_kill_are_not_taken_for_those_of_a_later_receipt(lake: La
     source.restate(OTHER, random_walk("1d", 10, seed=3)[:1])
     receive(lake, small_dataset(OTHER), source, firsts={OTHER: DAYS[0]}, last=DAYS[0], at=AT)  # takes the number 2
     assert rows_of(lake, OTHER).filter(sequence=2).height == 1
+
+
+def overlapping(day: date, n_sessions: int = 1) -> dict[str, list[Again]]:
+    """What is asked for again with `day`, by instrument, where everything before it was asked for."""
+    return overlap(
+        open_calendar("24/7"),
+        spans((ONE, 0, 9), (OTHER, 0, 9)),
+        dict.fromkeys((ONE, OTHER), day),
+        start=DAYS[0],
+        timeframe="1d",
+        n_sessions=n_sessions,
+    )
+
+
+def ask_with_overlap(lake: Lake, source: FakeSource, day: date, n_sessions: int = 1) -> Received:
+    firsts = dict.fromkeys((ONE, OTHER), day)
+    return receive(lake, DATASET, source, firsts=firsts, last=day, at=AT, again=overlapping(day, n_sessions))
+
+
+def test_the_sessions_before_a_new_one_that_were_asked_for_are_asked_for_again(lake: Lake, source: FakeSource) -> None:
+    ask(lake, source, last=DAYS[4])
+    got = ask_with_overlap(lake, source, DAYS[5], n_sessions=2)
+    assert got.rows == 6, "the new session and two before it, of two instruments"
+    assert receipts(lake) == [(1, ONE, 5), (2, OTHER, 5), (3, ONE, 1), (4, OTHER, 1)], "which brought nothing new"
+
+
+def test_what_a_session_that_is_asked_for_again_brings_otherwise_is_a_receipt_of_it_alone(
+    lake: Lake, source: FakeSource
+) -> None:
+    ask(lake, source, last=DAYS[4])
+    source.restate(ONE, closing_at(1.0))
+    ask_with_overlap(lake, source, DAYS[5])
+    ask_with_overlap(lake, source, DAYS[6], n_sessions=2)
+    told = lake.read("receipts").sort("sequence").select("instrument", "first_session", "last_session").rows()
+    assert told[2:5] == [(ONE, DAYS[5], DAYS[5]), (OTHER, DAYS[5], DAYS[5]), (ONE, DAYS[4], DAYS[4])]
+    assert told[5:] == [(ONE, DAYS[6], DAYS[6]), (OTHER, DAYS[6], DAYS[6])], "the same a third time is not recorded"
+
+
+def test_a_bar_that_is_gone_when_its_session_is_asked_for_again_is_no_part_of_what_came(
+    lake: Lake, source: FakeSource
+) -> None:
+    ask(lake, source, last=DAYS[4])
+    without = FakeSource({ONE: random_walk("1d", 10, seed=1)[5:], OTHER: random_walk("1d", 10, seed=2)})
+    ask_with_overlap(lake, without, DAYS[5])
+    assert receipts(lake)[2:] == [(3, ONE, 1), (4, OTHER, 1), (5, ONE, 0)]
+
+
+class ForgetsTheFifthDay(FakeSource):
+    def deliveries(self, instrument: Instrument, *, first: date, last: date) -> Iterator[Delivery]:
+        if (first, last) == (DAYS[4], DAYS[4]):
+            raise UnknownInstrumentError(instrument.id, "the archive", [])
+        yield from super().deliveries(instrument, first=first, last=last)
+
+
+def test_a_session_that_cannot_be_had_again_is_noted_and_loses_no_new_one(lake: Lake) -> None:
+    source = ForgetsTheFifthDay({ONE: random_walk("1d", 10, seed=1), OTHER: random_walk("1d", 10, seed=2)})
+    ask(lake, source, last=DAYS[3])
+    got = ask_with_overlap(lake, source, DAYS[5])
+    assert list(got.failed) == [ONE, OTHER]
+    assert receipts(lake)[2:] == [(3, ONE, 1), (4, OTHER, 1)]
+
+
+def test_only_what_was_asked_for_before_overlaps() -> None:
+    calendar = open_calendar("24/7")
+    asked = spans((ONE, 0, 2), (ONE, 4, 5), (OTHER, 5, 5))
+    again = overlap(calendar, asked, {ONE: DAYS[6], OTHER: DAYS[0]}, start=DAYS[0], timeframe="1d", n_sessions=3)
+    assert {name: [one.session for one in sessions] for name, sessions in again.items()} == {ONE: [DAYS[4], DAYS[5]]}
+    assert overlap(calendar, asked, {ONE: DAYS[6]}, start=DAYS[0], timeframe="1d", n_sessions=0) == {}
+
+
+@pytest.mark.parametrize("timeframe", ["5m", "1d"])
+@pytest.mark.parametrize("code", ["24/7", "FX"])
+def test_the_moments_of_sessions_that_are_asked_for_again_tile_time_and_hold_what_is_due(
+    code: str, timeframe: str
+) -> None:
+    calendar = open_calendar(code)
+    asked = pl.DataFrame({"instrument": [ONE], "first_session": [DAYS[0]], "last_session": [DAYS[9]]})
+    day = DAYS[9] + timedelta(days=1)
+    again = overlap(calendar, asked, {ONE: day}, start=DAYS[0], timeframe=timeframe, n_sessions=5)[ONE]
+    assert [one.end for one in again[:-1]] == [one.begin for one in again[1:]]
+    due = calendar.due(again[0].session, again[-1].session, timeframe)
+    for one in again:
+        own = due.filter(pl.col("ts").is_between(one.begin, one.end, closed="left"))
+        assert own["session"].unique().to_list() == [one.session]
+    assert due.height == due.filter(pl.col("ts").is_between(again[0].begin, again[-1].end, closed="left")).height
 
 
 def spans(*asked: tuple[str, int, int]) -> pl.DataFrame:

@@ -55,6 +55,13 @@ def bars(days: Sequence[date], *, dataset: str = "small", instrument: str = "ONE
     return tables.frame("bars", rows)
 
 
+def raw(stamps: Sequence[datetime | None], *, sequence: int = 1) -> pl.DataFrame:
+    """A row as received for each stamp."""
+    said = {"dataset": "small", "instrument": "ONE.TEST", "sequence": sequence, "open": 2.0, "high": 3.0, "low": 1.0}
+    rows = [{**said, "close": 2.0, "volume": 10.0, "line": line, "ts": ts} for line, ts in enumerate(stamps)]
+    return tables.frame("raw_bars", rows)
+
+
 def held(lake: Lake, name: str = "digests") -> pl.DataFrame:
     return lake.read(name).sort(*tables.table(name).key)
 
@@ -235,6 +242,36 @@ def test_only_files_that_may_hold_a_wanted_day_are_scanned(lake: Lake) -> None:
     assert sorted(lake.read("bars", session=Between(DAYS[4], DAYS[6]))["session"]) == DAYS[4:6]
     assert lake.read("bars", dataset="small", session=[DAYS[4]], sequence=1).height == 1
     assert lake.read("bars", session=Between(DAYS[4], DAYS[6]), sequence=[2, 3]).is_empty()
+
+
+def test_only_files_that_may_hold_a_wanted_instant_are_scanned(lake: Lake) -> None:
+    for day in DAYS:
+        lake.replace("bars", bars([day], n=3), dataset="small", session=day)
+    wanted = lake.read("bars", session=DAYS[4])["ts"].sort()
+    for file in lake.files("bars"):
+        if pl.read_parquet(file)["session"][0] != DAYS[4]:
+            Path(file).unlink()
+    last = wanted[-1]
+    assert lake.read("bars", ts=Between(wanted[0], last + timedelta(microseconds=1)))["ts"].sort().equals(wanted)
+    assert lake.read("bars", ts=last).height == 1
+
+
+def test_an_instant_is_found_by_its_last_microsecond(lake: Lake) -> None:
+    odd = datetime(2020, 1, 1, 12, 0, 0, 999, tzinfo=UTC)
+    lake.append("raw_bars", raw([odd]))
+    assert lake.read("raw_bars", ts=Between(odd, odd + timedelta(microseconds=1)))["ts"].to_list() == [odd]
+
+
+def test_what_is_null_can_be_asked_for_and_replaced(lake: Lake) -> None:
+    moment = datetime(2020, 1, 1, tzinfo=UTC)
+    lake.append("raw_bars", raw([moment]))
+    without = set(lake.files("raw_bars"))
+    lake.append("raw_bars", raw([None, moment], sequence=2))
+    for file in without:
+        Path(file).write_bytes(b"")  # whoever reads it fails
+    assert lake.read("raw_bars", ts=None)["sequence"].to_list() == [2]
+    lake.replace("raw_bars", tables.empty("raw_bars"), dataset="small", sequence=2, ts=None)
+    assert lake.read("raw_bars", sequence=2)["ts"].to_list() == [moment]
 
 
 def test_a_replaced_day_neither_reads_nor_writes_the_files_of_other_days(lake: Lake) -> None:

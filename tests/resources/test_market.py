@@ -63,7 +63,7 @@ def filled(lake: Lake) -> Lake:
 
 
 def test_a_bar_is_known_when_its_session_closes(filled: Lake, calendar: Calendar) -> None:
-    bars = raw_bars(filled, DATASET, calendar, instrument=ONE, timeframe="1d", last=DAYS[5])
+    bars = raw_bars(filled, DATASET, calendar, instrument=ONE, timeframes=["1d"], last=DAYS[5])["1d"]
     assert bars["known_at"].to_list() == [at(day, 18 if day == DAYS[2] else 21) for day in DAYS]
     assert bars["ts"].to_list() == [at(day, 0) for day in DAYS]
 
@@ -112,13 +112,20 @@ def test_a_failed_session_embargoes_its_instrument_in_the_next_one(filled: Lake,
     assert read.embargo.filter("embargoed").select("session", "instrument").rows() == [(DAYS[2], OTHER)]
 
 
+def test_nothing_before_the_data_sets_start_is_read(filled: Lake, calendar: Calendar) -> None:
+    later = DATASET.model_copy(update={"start": DAYS[2]})
+    read = history(filled, later, calendar, instruments=[OTHER], timeframe="1d", last=DAYS[5])
+    assert read.sessions == read.raw[OTHER]["session"].to_list() == DAYS[2:]
+    assert read.embargo.filter("embargoed").is_empty(), "the session that failed is before it"
+
+
 def test_bars_of_a_longer_timeframe_are_known_when_they_were_said_to_be(lake: Lake, calendar: Calendar) -> None:
     dataset = small_dataset(timeframe="1h", resample=["4h"])
     price = {"open": 1.0, "high": 1.0, "low": 1.0, "close": 1.0, "volume": None}
     labels = {"dataset": "small", "instrument": ONE, "timeframe": "4h", "n_base": 4, "n_due": 4, "complete": True}
     folded = [{**labels, **price, "session": day, "ts": at(day, 14), "known_at": at(day, 18)} for day in DAYS]
     lake.replace("resampled_bars", tables.frame("resampled_bars", folded), dataset="small")
-    bars = raw_bars(lake, dataset, calendar, instrument=ONE, timeframe="4h", last=DAYS[1])
+    bars = raw_bars(lake, dataset, calendar, instrument=ONE, timeframes=["4h"], last=DAYS[1])["4h"]
     assert bars["known_at"].to_list() == [at(DAYS[0], 18), at(DAYS[1], 18)]
 
 

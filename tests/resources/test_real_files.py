@@ -1,7 +1,7 @@
 """Every file of the shared data is imported rightly, or refused with a sentence, as its README and inventory say."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -9,6 +9,7 @@ import pytest
 
 from quality.formats import PRICE_ROLES
 from resources.bar_files.reading import BarFile, read_bar_file
+from resources.calendars import open_calendar
 from resources.errors import AmbiguousLayoutError, ExchangedColumnsError, NoDataError, UnknownLayoutError
 from tests.sample_packing import SHARED
 
@@ -142,3 +143,14 @@ def test_the_first_row_is_what_the_file_says(path, bar):
     (series,) = read(path).series
     ts, *values = series.rows.row(0)[1:]
     assert (f"{ts:%Y-%m-%d %H:%M}", *values) == bar
+
+
+def test_trap_12_a_zone_that_is_documented_wrong_shows_in_the_season_in_which_it_differs():
+    """HistData says EST all year; its weeks open and close by New York's clock, which went forward on 2017-03-12."""
+    due = open_calendar("FX").due(date(2017, 3, 1), date(2017, 4, 3), "1m")
+    path = SHARED / "forex/histdata_EURUSD_1m_2017-03.csv.gz"
+    for zone, opens, n_outside in ((None, [22, 21, 21, 21], 0), ("Etc/GMT+5", [22, 22, 22, 22], 179)):
+        rows = read_bar_file(path, format_name="histdata", timezone=zone).series[0].rows
+        weeks = rows.filter(pl.col("ts").diff() > timedelta(days=1))
+        assert weeks["ts"].dt.hour().to_list() == opens
+        assert rows.join(due, on="ts", how="anti").height == n_outside

@@ -1,5 +1,6 @@
 """The files source: whose bars a file holds, which files are refused, and in what order the others are handed on."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -14,11 +15,13 @@ from hypothesis import strategies as st
 
 from quality.datasets import Dataset, Instrument
 from quality.errors import ConfigurationError
+from resources.bar_files.layouts import load_formats
 from resources.bar_files.reading import BarFile, read_bar_file
+from resources.calendars import open_calendar
 from resources.errors import UnknownInstrumentError, UnusableInboxError
 from resources.inbox import SETTLED_AFTER
 from resources.settings import Settings
-from resources.sources.files_source import FilesSource, Handled, answering
+from resources.sources.files_source import FilesSource, Handled, answering, delivery
 from resources.sources.protocol import ACTIONS, RECEIVED, Delivery
 from resources.sources.registry import refusals
 from tests.fakes import ONE, OTHER, small_dataset
@@ -339,13 +342,22 @@ def test_a_time_zone_that_is_not_known_is_refused_when_the_data_set_is_read() ->
         small_dataset(source={"kind": "files", "timezone": "Mars/Olympus"})
 
 
-def test_a_layout_that_is_not_known_is_refused_with_the_nearest(
-    places: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GAUNTLET_PROJECT", str(places.project))
-    (refusal,) = refusals(small_dataset(source={"kind": "files", "format": "histdta"}))
+def test_a_layout_that_is_not_known_is_refused_with_the_nearest(places: Settings) -> None:
+    (refusal,) = refusals(small_dataset(source={"kind": "files", "format": "histdta"}), project=places.project)
     assert (refusal.at, refusal.nearest) == (("source", "format"), "histdata")
-    assert list(refusals(small_dataset(source={"kind": "files", "format": "histdata"}))) == []
+    known = small_dataset(source={"kind": "files", "format": "histdata"})
+    assert list(refusals(known, project=places.project)) == []
+
+
+def test_a_layout_is_looked_up_in_the_project_that_asks_for_it(places: Settings, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "formats"
+    other.mkdir(parents=True)
+    shipped = load_formats()["histdata"]
+    layout = shipped.model_copy(update={"name": "mine"}).model_dump(mode="json", exclude_defaults=True)
+    (other / "mine.yaml").write_text(json.dumps(layout))
+    dataset = small_dataset(source={"kind": "files", "format": "mine"})
+    assert list(refusals(dataset, project=other.parent)) == []
+    assert [one.at for one in refusals(dataset, project=places.project)] == [("source", "format")]
 
 
 def test_two_that_answer_alike_are_named(drop: Drop, folder: Path, places: Settings) -> None:
@@ -378,6 +390,99 @@ def test_a_file_that_cannot_be_dated_by_the_calendar_is_refused(drop: Drop, fold
     drop("one.csv", minutes(60).replace("2020-01", "1901-01"))
     every_round(FilesSource(dataset, places), dataset)
     assert "refused/one.csv" in tree(folder)
+
+
+@pytest.mark.parametrize("year", ["1960", "2098"])
+def test_a_daily_file_beyond_the_calendar_or_the_day_is_refused(
+    drop: Drop, folder: Path, places: Settings, year: str
+) -> None:
+    drop("one.csv", daily(1, 10).replace("2020", year))
+    assert every_round(FilesSource(BOTH, places)) == [[]]
+    assert "no session can be told for its 10 rows" in (folder / "refused" / "one.csv.why.txt").read_text()
+
+
+# Which sessions a file speaks for
+
+
+def test_a_stray_stamp_of_a_year_to_come_speaks_for_no_session(drop: Drop, places: Settings) -> None:
+    drop("one-1.csv", daily(1, 10) + "2098-01-31,10,11,9,10,100\n")
+    drop("one-2.csv", daily(11, 20))
+    ((first, second),) = every_round(FilesSource(BOTH, places))
+    assert (first.first, first.last, first.rows.height) == (DAYS[0], DAYS[9], 11)
+    assert (second.first, second.last) == (DAYS[10], DAYS[19])
+
+
+@pytest.mark.parametrize(
+    ("at", "last"),
+    [
+        pytest.param(datetime(2020, 1, 5, tzinfo=UTC), DAYS[3], id="the newest that has closed"),
+        pytest.param(datetime(2020, 1, 4, 23, tzinfo=UTC), DAYS[2], id="not one that closes later"),
+        pytest.param(datetime(2020, 1, 1, 12, tzinfo=UTC), DAYS[0], id="never before its first"),
+        pytest.param(datetime(2020, 2, 1, tzinfo=UTC), DAYS[9], id="and not beyond its last bar"),
+    ],
+)
+def test_a_file_speaks_for_sessions_that_have_closed(tmp_path: Path, at: datetime, last: date) -> None:
+    (tmp_path / "one.csv").write_text(daily(1, 10))
+    (series,) = read_bar_file(tmp_path / "one.csv").series
+    given = delivery(BOTH, open_calendar("24/7"), ONE, series, origin="one.csv", at=at)
+    assert (given.first, given.last, given.rows.height) == (DAYS[0], last, 10)
+
+
+# Whether its clock is believed
+
+
+def weeks(*, late: timedelta) -> str:
+    """Six weeks of currencies in bars of a quarter of an hour, written without a zone."""
+    due = open_calendar("FX").due(date(2020, 1, 6), date(2020, 2, 14), "15m")["ts"]
+    rows = [f"{stamp + late:%Y-%m-%d %H:%M:%S},10,11,9,10,100" for stamp in due]
+    return "\n".join(["date,open,high,low,close,volume", *rows, ""])
+
+
+def currencies(**says: str) -> Dataset:
+    return small_dataset(source={"kind": "files", **says}, timeframe="15m", calendar="FX")
+
+
+HOURS, BAR = timedelta(hours=5), timedelta(minutes=15)
+
+
+@pytest.mark.parametrize(
+    ("late", "says", "sentences"),
+    [
+        pytest.param(HOURS, {}, ["would fit 5 hours earlier", "or with `timezone:` under `source`", "`misread_as`"], id="11: a zone"),
+        pytest.param(HOURS, {"label": "open"}, ["would fit 5 hours earlier"], id="11: a zone, of which a label says nothing"),
+        pytest.param(BAR, {}, ["lack the bar of their open", "or with `label:` under `source`"], id="8: labels"),
+        pytest.param(BAR, {"timezone": "UTC"}, ["lack the bar of their open"], id="8: labels, of which a zone says nothing"),
+    ],
+)  # fmt: skip
+def test_a_file_whose_clock_fits_otherwise_is_refused_until_somebody_says_what_it_is(
+    drop: Drop, folder: Path, places: Settings, late: timedelta, says: dict[str, str], sentences: list[str]
+) -> None:
+    dataset = currencies(**says)
+    drop("one.csv", weeks(late=late))
+    assert every_round(FilesSource(dataset, places), dataset) == [[]]
+    why = (folder / "refused" / "one.csv.why.txt").read_text()
+    assert [sentence for sentence in sentences if sentence not in why] == []
+
+
+@pytest.mark.parametrize(
+    ("late", "says", "doubt"),
+    [
+        pytest.param(timedelta(), {}, None, id="nothing to doubt"),
+        pytest.param(HOURS, {"timezone": "UTC"}, "would fit 5 hours earlier", id="a zone that was said"),
+        pytest.param(BAR, {"label": "open"}, "lack the bar of their open", id="a label that was said"),
+        pytest.param(BAR, {"label": "close"}, None, id="a label that was said, rightly"),
+    ],
+)
+def test_a_clock_that_somebody_has_said_is_believed_and_the_doubt_told(
+    drop: Drop, places: Settings, late: timedelta, says: dict[str, str], doubt: str | None
+) -> None:
+    dataset = currencies(**says)
+    drop("one.csv", weeks(late=late))
+    source = FilesSource(dataset, places)
+    assert origins(every_round(source, dataset)) == [["one.csv"]]
+    (handled,) = source.handled
+    assert handled.outcome == "taken in"
+    assert ("suspicious: " in handled.about, (doubt or "") in handled.about) == (doubt is not None, True)
 
 
 # What happens meanwhile

@@ -17,6 +17,7 @@ from resources.sources.registry import Sources, open_source, refusals
 from resources.sources.sample_source import SampleSource
 from resources.sources.synthetic_source import SyntheticSource
 from tests.fakes import small_dataset
+from tests.small_project import CHECKOUT
 
 
 def dataset(source: dict[str, Any], **changes: Any) -> Dataset:
@@ -36,17 +37,17 @@ def dataset(source: dict[str, Any], **changes: Any) -> Dataset:
 def test_a_data_sets_kind_of_source_opens_it(source: dict[str, Any], opened: type) -> None:
     assert isinstance(open_source(dataset(source)), opened)
     assert isinstance(Sources().open(dataset(source)), opened)
-    assert list(refusals(dataset(source))) == []
+    assert list(refusals(dataset(source), project=CHECKOUT)) == []
 
 
 def test_an_exchange_that_ccxt_does_not_have_is_refused_with_the_nearest() -> None:
-    (refusal,) = refusals(dataset({"kind": "ccxt", "exchange": "binanze"}))
+    (refusal,) = refusals(dataset({"kind": "ccxt", "exchange": "binanze"}), project=CHECKOUT)
     assert refusal.at == ("source", "exchange")
     assert refusal.nearest == "binance"
 
 
 def test_an_instrument_that_is_not_embedded_is_refused() -> None:
-    (refusal,) = refusals(small_dataset("BTCUSD.KRAKEN", name="crypto_5m"))
+    (refusal,) = refusals(small_dataset("BTCUSD.KRAKEN", name="crypto_5m"), project=CHECKOUT)
     assert refusal.at == ("instruments", 0, "id")
 
 
