@@ -1,4 +1,4 @@
-"""Run benchmarks and write what they measured to `results.json`.
+"""Run benchmarks and write what they measured to `results.json`, and as a table to the end of `README.md`.
 
     make bench                      all of them
     make bench ONLY=check_2m,night_100
@@ -12,12 +12,14 @@ import json
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
 RESULTS = Path(__file__).parent / "results.json"
+PAGE = Path(__file__).parent / "README.md"
+SHOWN = ("seconds", "floor_seconds", "ratio", "peak_mib")
 BENCHMARKS = {
     "pipeline_42m": "benchmarks.market_data:pipeline_42m",  # in this order: each works on the lake of the one before
     "night_100": "benchmarks.market_data:night_100",
@@ -46,7 +48,17 @@ def main(only: Sequence[str]) -> None:
         )
         results[name] = json.loads(done.stdout.splitlines()[-1])
         sys.stdout.write(_told(results[name]))
-        RESULTS.write_text(json.dumps([results[one] for one in BENCHMARKS if one in results], indent=2) + "\n")
+        rows = [results[one] for one in BENCHMARKS if one in results]
+        RESULTS.write_text(json.dumps(rows, indent=2) + "\n")
+        PAGE.write_text(with_table(PAGE.read_text(), rows))
+
+
+def with_table(page: str, rows: Sequence[Mapping[str, object]]) -> str:
+    """The page with its last table, whose first line stays, filled with `rows`."""
+    above, heading, _ = page.rpartition(f"| name | {' | '.join(SHOWN)} |\n")
+    cells = [["---"] * (len(SHOWN) + 1)]
+    cells += [[f"`{row['name']}`", *("" if row[name] is None else str(row[name]) for name in SHOWN)] for row in rows]
+    return above + heading + "".join(f"| {' | '.join(line)} |\n" for line in cells)
 
 
 def one(name: str) -> dict[str, object]:

@@ -12,7 +12,7 @@ import typer
 import yaml
 from pydantic import BaseModel
 
-from benchmarks.run import BENCHMARKS, RESULTS
+from benchmarks.run import BENCHMARKS, RESULTS, with_table
 from engine.causal import BAR_COLUMNS
 from engine.strategy import decide
 from pipelines.cli.main import app
@@ -343,16 +343,9 @@ def test_every_benchmark_is_described():
     assert rows((ROOT / "benchmarks/README.md").read_text(), "What is measured") == set(BENCHMARKS)
 
 
-@pytest.mark.skipif(
-    not RESULTS.exists(), reason="nothing was measured yet: `make bench` writes benchmarks/results.json"
-)
 def test_figures_of_benchmarks_are_those_that_were_measured():
     page = (ROOT / "benchmarks/README.md").read_text()
-    shown = {tuple(cell.strip() for cell in line.strip("|").split("|")) for line in page.splitlines()}
-    columns = ("seconds", "floor_seconds", "ratio", "peak_mib")
-    for row in json.loads(RESULTS.read_text()):
-        measured = ("" if row[column] is None else str(row[column]) for column in columns)
-        assert (f"`{row['name']}`", *measured) in shown
+    assert with_table(page, json.loads(RESULTS.read_text())) == page
 
 
 def test_the_glossary_lists_every_synonym_that_the_code_must_not_use():

@@ -19,8 +19,8 @@ from tests.small_project import FIRST, LAST, open_small, write_project
 pytestmark = pytest.mark.slow
 
 HOLD = (
-    "import sys, time; from pathlib import Path; from resources import lock\n"
-    "with lock.held(Path(sys.argv[1]), purpose='a test', wait=True): print('held', flush=True); time.sleep(4)"
+    "import sys; from pathlib import Path; from resources import lock\n"
+    "with lock.held(Path(sys.argv[1]), purpose='a test', wait=True): print('held', flush=True); sys.stdin.readline()"
 )
 
 
@@ -116,16 +116,19 @@ def test_a_backfill_says_who_is_writing_or_waits_for_it(done: Path, tmp_path: Pa
     root = write_project(tmp_path)
     home = root / "home"
     home.mkdir()
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(home / "lock")], stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None
-    assert holder.stdout.readline().strip() == "held"
-    waiting, refused = _backfill(root, LAST, LAST, "--wait"), _backfill(root, LAST, LAST)
-    told, _ = refused.communicate(timeout=60)
-    assert refused.returncode == 2
-    assert f"a test (process {holder.pid}, since " in told
-    assert "Traceback" not in told
+    hold = [sys.executable, "-c", HOLD, str(home / "lock")]
+    with subprocess.Popen(hold, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline().strip() == "held"
+        waiting, refused = _backfill(root, LAST, LAST, "--wait"), _backfill(root, LAST, LAST)
+        told, _ = refused.communicate(timeout=60)
+        assert refused.returncode == 2
+        assert f"a test (process {holder.pid}, since " in told
+        assert "Traceback" not in told
+        assert waiting.stdout is not None
+        waits = waiting.stdout.readline()
+        holder.communicate("enough\n", timeout=10)
     told, _ = waiting.communicate(timeout=120)
     assert waiting.returncode == 0, told
-    assert "waiting: a test" in told
+    assert "waiting: a test" in waits
     assert f"crypto_5m from {LAST} to {LAST}: 1 sessions" in told
-    holder.communicate(timeout=10)
