@@ -19,11 +19,11 @@ ui: .venv/.run  ## Dagster's web UI and daemon on 127.0.0.1: schedules and senso
 
 test: .venv/.dev  ## the test suite, within a minute
 	@$(BIN)/python -m tests.warm
-	@$(BIN)/pytest -q -n 2 -m "not slow"
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow"
 
 test-slow: .venv/.dev  ## real processes, servers, a browser and vendors' files; every law on many examples
 	@$(BIN)/python -m tests.warm
-	@$(BIN)/pytest -q -n 2 -m "slow or hypothesis" --hypothesis-profile thorough
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m "slow or hypothesis" --hypothesis-profile thorough
 
 bench: .venv/.dev  ## measured speed, into benchmarks/results.json; ONLY=name,name for some
 	@$(BIN)/python -m benchmarks.run $(ONLY)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from xdist.scheduler import LoadFileScheduling, Scheduling
 
 from resources.settings import engine_hash
 
@@ -14,24 +13,17 @@ _CACHE = Path(__file__).parents[1] / ".pytest_cache" / "numba" / engine_hash().r
 os.environ["NUMBA_CACHE_DIR"] = str(_CACHE)
 
 # A law is tried on a few examples every time, and on many where time is taken for it (`make test-slow`).
-hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=10)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=100)
 hypothesis.settings.load_profile("quick")
 
 
-class ByFile(LoadFileScheduling):
-    """A file's tests go to one worker, which makes its fixtures once; all of tests/pipelines share one night.
-
-    The slow ones take much longer than the night, and are spread over the workers by file.
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        shares_the_night = nodeid.startswith("tests/pipelines/") and self.config.option.markexpr == "not slow"
-        return "tests/pipelines" if shares_the_night else super()._split_scope(nodeid)
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
-    return ByFile(config, log)
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever needs a whole night takes its time."""
+    for item in items:
+        if "done" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True)

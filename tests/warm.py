@@ -1,13 +1,24 @@
 """Compile the simulator once, before tests run in parallel: processes that fill numba's cache together can crash."""
 
-import tests.conftest  # noqa: F401, I001 - it says where the cache is, so it comes first
-import numpy as np
+import os
+from pathlib import Path
 
-from engine.costs import FeePeriod, FeeTier
-from engine.simulator import Decisions, Instrument, Market, Rules, Size, simulate
+import tests.conftest  # noqa: F401 - it says where the cache is
 
 
 def main() -> None:
+    compiled = Path(os.environ["NUMBA_CACHE_DIR"]) / "compiled"
+    if not compiled.exists():
+        compile_all()
+        compiled.touch()
+
+
+def compile_all() -> None:
+    import numpy as np
+
+    from engine.costs import FeePeriod, FeeTier
+    from engine.simulator import Decisions, Instrument, Market, Rules, Size, simulate
+
     prices, no, minute = np.full((3, 1), 100.0), np.zeros((3, 1), dtype=bool), 60_000_000
     simulate(
         Market(

@@ -93,6 +93,7 @@ def test_trials_that_cannot_have_been_are_refused(n_trials, variance):
 # The bootstrap
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_mean_is_as_wide_as_the_textbook_says():
     """For independent returns, blocks of one, 90 %: mean ± 1.645 standard errors, to the noise of 2,000 draws."""
     error = RETURNS.std() / math.sqrt(RETURNS.size)

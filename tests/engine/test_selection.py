@@ -110,6 +110,7 @@ def test_out_of_sample_that_begins_before_in_sample_ends_is_refused(first):
 
 @given(st.lists(st.floats(50, 200), min_size=6, max_size=6))
 @settings(max_examples=20)
+@pytest.mark.slow
 def test_bars_after_in_sample_change_nothing_of_the_choice(later):
     before, after = walked(history()), walked(history([*CLOSES[:6], *later], judged={6: SELL, 7: 13.0, 8: BUY}))
     assert after.chosen == before.chosen
@@ -117,6 +118,7 @@ def test_bars_after_in_sample_change_nothing_of_the_choice(later):
 
 @given(st.lists(st.floats(50, 200), min_size=3, max_size=3))
 @settings(max_examples=20)
+@pytest.mark.slow
 def test_bars_after_out_of_sample_change_nothing_of_the_judgement(later):
     before = walked(history(judged={7: BUY}))
     after = walked(history([*CLOSES[:10], *later], judged={7: BUY, 10: SELL, 11: BUY}))

@@ -669,6 +669,7 @@ class TestContainers:
         with pytest.raises(errors.NoSuchFileError, match="Permission denied"):
             read_bar_file(path)
 
+    @pytest.mark.slow
     def test_a_line_is_whole_wherever_the_chunks_are_cut(self, write, monkeypatch):
         lines = [OHLCV, *bars(*minutes(500))]
         whole = rows(read_bar_file(write(*lines)))

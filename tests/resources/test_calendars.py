@@ -301,6 +301,7 @@ def test_an_unknown_name_is_refused(name: str, sentence: str) -> None:
         open_calendar(name)
 
 
+@pytest.mark.slow
 def test_a_calendar_the_library_cannot_build_is_refused_in_one_sentence() -> None:
     with pytest.raises(UnusableCalendarError, match="XTAE cannot be built"):
         open_calendar("XTAE")

@@ -116,6 +116,7 @@ def test_two_handles_on_one_folder_see_each_others_events(storage: KeptOpenSqlit
 
 
 @pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="this system does not say which files are open")
+@pytest.mark.slow
 def test_many_runs_leave_few_databases_open(
     storage: KeptOpenSqliteEventLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

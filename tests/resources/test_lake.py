@@ -302,6 +302,7 @@ def test_files_are_cut_so_that_each_holds_a_stretch_of_sessions(lake: Lake, monk
     sequences=st.lists(st.integers(0, 4), max_size=3),
     instruments=st.lists(st.sampled_from(["A.TEST", "B.TEST", "C.TEST"]), max_size=2),
 )
+@pytest.mark.slow
 def test_leaving_files_out_changes_no_answer(
     many_files: tuple[Lake, pl.DataFrame], days: list[int], sequences: list[int], instruments: list[str]
 ) -> None:
@@ -463,6 +464,7 @@ def test_a_lake_that_was_thrown_away_and_made_again_is_another_one(lake: Lake) -
     assert_frame_equal(held(lake), digests(DAYS[:1]))
 
 
+@pytest.mark.slow
 def test_readers_never_see_half_a_window_while_it_is_written_folded_and_cleared(lake: Lake) -> None:
     lake.replace("bars", bars(DAYS), dataset="small")
     seen: set[int] = set()
