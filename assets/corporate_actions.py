@@ -23,6 +23,7 @@ from resources.errors import NothingDeliveredError, SourceError
 from resources.lake import Lake
 from resources.market import calendar_of, sessions_until
 from resources.project import Project
+from resources.retractions import standing_receipts, standing_statements
 from resources.settings import numbers_hash
 from resources.sources.protocol import Source
 from resources.sources.registry import Sources
@@ -53,12 +54,12 @@ def corporate_actions(project: Project, dataset: Dataset) -> dg.AssetsDefinition
     )
     def believed(context: dg.AssetExecutionContext, lake: Lake, sources: Sources) -> dg.MaterializeResult:
         source = sources.open(dataset)
-        receipts = lake.read("receipts", dataset=name)
+        receipts = standing_receipts(lake, name)
         sessions = sessions_until(dataset, calendar_of(project, dataset), source, receipts, at=now())
         asked = ask(lake, dataset, source)
         for instrument, reason in asked.failed.items():
             context.log.warning("of %s no corporate actions were stated: %s", instrument, reason)
-        stated = lake.read("raw_actions", dataset=name)
+        stated = standing_statements(lake, name)
         before = lake.read("corporate_actions", dataset=name)
         folded = fold(stated, dataset.instruments)
         lake.replace("corporate_actions", folded.actions.select(pl.lit(name).alias("dataset"), pl.all()), dataset=name)
@@ -98,14 +99,14 @@ def inputs_of(dataset: Dataset, stated: pl.DataFrame, *, last: date) -> inputs.I
 
     Args:
         dataset: whose actions.
-        stated: its rows of `raw_actions`.
+        stated: its rows of `raw_actions` that stand.
         last: the newest session that is looked at; with each, a source that goes on is asked again.
     """
     listings = [one.model_dump(mode="json", include={"id", "listed", "delisted"}) for one in dataset.instruments]
     asked = None if dataset.source.kind in WITH_THEIR_BARS else str(last)
-    newest = int(stated["sequence"].max() or 0)  # type: ignore[arg-type]
+    numbers = stated["sequence"].unique().sort().to_list()
     return {
-        inputs.ALL: document_hash([listings, dataset.source.model_dump(mode="json"), newest, asked, numbers_hash()])
+        inputs.ALL: document_hash([listings, dataset.source.model_dump(mode="json"), numbers, asked, numbers_hash()])
     }
 
 

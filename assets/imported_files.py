@@ -39,7 +39,7 @@ def imported_files(project: Project, dataset: Dataset) -> dg.AssetsDefinition:
     )
     def imported(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
         calendar = calendar_of(project, dataset)
-        got = take_in(lake, dataset, FilesSource(dataset, settings(), calendar=calendar))
+        got = take_in(lake, dataset, FilesSource(dataset, settings(), calendar=calendar, lake=lake))
         by_products = {"raw_bars": {"rows": got.rows, "new_rows": got.new_rows}, "receipts": {"new": got.n_receipts}}
         for table, counts in by_products.items():
             context.log_event(dg.AssetMaterialization([dataset.name, table], metadata=counts))

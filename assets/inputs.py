@@ -6,7 +6,7 @@ from what is there now and asks for what differs.
 
 | step | partition | inputs |
 |---|---|---|
-| `bars:<dataset>` | the data set's | configuration, SLA policy, the rules' code, the receipts that cover it, its corporate actions |
+| `bars:<dataset>` | the data set's | configuration, SLA policy, the rules' code, the standing receipts that cover it, its corporate actions |
 | `actions:<dataset>` | all | instruments, source |
 | `features:<dataset>` | the data set's | configuration, bars and corporate actions of every session up to its end |
 | `backtest` | strategy | its code and configuration, costs, the data set's shape, all sessions up to `as_of` |
@@ -34,6 +34,7 @@ from resources.errors import NothingHeldError
 from resources.lake import Condition, Lake
 from resources.market import corrections_of
 from resources.project import Project, StrategyDefinition
+from resources.retractions import standing_receipts
 from resources.settings import numbers_hash
 
 Inputs = dict[str, str]
@@ -175,7 +176,7 @@ def held(lake: Lake, dataset: Dataset) -> Held:
         digests=lake.read("digests", **of).drop("sequence").sort("session", "instrument"),
         failed=sla.failed_sessions(lake.read("sla_record", **of)).filter("failed").sort("session", "instrument"),
         actions=lake.read("corporate_actions", **of).sort("instrument", "ex_date", "kind"),
-        receipts=lake.read("receipts", **of).sort("sequence"),
+        receipts=standing_receipts(lake, dataset.name, instrument=dataset.ids).sort("sequence"),
     )
 
 

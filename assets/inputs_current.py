@@ -2,8 +2,8 @@
 
 Every piece of work remembers the newest receipt behind the bars it read and the last session it
 read. A session of an instrument has changed since when a newer receipt stands behind its digest.
-Bars may also be judged otherwise without a receipt: by another SLA, calendar or code; some are gone
-then, and their digests with them. So of work whose bars were judged again since, the hash of what it
+Bars may also be judged otherwise without a receipt: by another SLA, calendar or code, or because one
+was retracted; some are gone then, and their digests with them. So of work whose bars were judged again since, the hash of what it
 would read is compared too, up to the session it read.
 The check is told twice: where bars change, about everything that was computed from them before;
 and where something is computed again, about what is left. It never blocks: what is outdated is
@@ -126,7 +126,7 @@ def _result(key: Sequence[str], changed: pl.DataFrame, otherwise: Sequence[str])
         more = f" and {len(otherwise) - SHOWN} more" if otherwise[SHOWN:] else ""
         metadata[OTHERWISE] = dg.MetadataValue.text(
             f"{', '.join(otherwise[:SHOWN])}{more}: no receipt is newer, but the SLA, the calendar, the settings or the "
-            "code are other ones than then, or bars are gone"
+            "code are other ones than then, a receipt was retracted, or bars are gone"
         )
     return dg.AssetCheckResult(
         asset_key=dg.AssetKey(key),

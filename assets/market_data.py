@@ -50,10 +50,13 @@ from resources.market import (
     sessions_until,
 )
 from resources.project import Project
+from resources.retractions import standing_receipts
 from resources.sources.registry import Sources
 
 BATCH_BARS = 1_000_000
+BATCH_INSTRUMENTS = 25  # at most, so that the first of a hundred are written while the others are judged
 SHOWN_JUMPS = 20
+SHOWN_OUTAGES = 10
 LOOKED_BACK_DAYS = 31  # for the bar before a session
 KINDS = {"polars", "deltalake"}
 COUNTED = "counted"  # sessions, before they are held against the limits
@@ -216,6 +219,8 @@ def _sla_checks(project: Project, dataset: Dataset) -> dg.AssetChecksDefinition:
         stopped = sla.block(record, block_share=policy.block_share)
         for rule in policy.limits:
             found = verdict(dataset, rule, record, stopped)
+            if rule == "completeness":
+                found = found.with_metadata({**found.metadata, **outages(lake, dataset, newest)})
             if rule == "jump":
                 named = named_jumps(lake, dataset, record, limit=policy.limits[rule])
                 found = found.with_metadata(
@@ -264,7 +269,7 @@ def wanted_days(
 
     Raises NoSessionError for a data set that has no session yet.
     """
-    receipts = lake.read("receipts", dataset=dataset.name)
+    receipts = standing_receipts(lake, dataset.name)
     sessions = sessions_until(dataset, calendar_of(project, dataset), sources.open(dataset), receipts, at=now())
     if not sessions:
         raise NoSessionError(None, dataset.start)
@@ -280,7 +285,7 @@ def to_ask(project: Project, dataset: Dataset, lake: Lake, days: Span) -> Asking
     sessions = calendar.sessions(*days)
     if not sessions:
         return Asking({}, {})
-    receipts = lake.read("receipts", dataset=dataset.name, source=dataset.source.kind)
+    receipts = standing_receipts(lake, dataset.name, source=dataset.source.kind)
     reached = asked_until(receipts, [instrument.id for instrument in dataset.instruments], sessions)
     missing = {
         instrument: days.first if until is None else until + timedelta(days=1)
@@ -302,7 +307,7 @@ def to_ask(project: Project, dataset: Dataset, lake: Lake, days: Span) -> Asking
 
 def batches(dataset: Dataset, bars_each: int) -> Iterator[list[Instrument]]:
     """The instruments in groups whose bars fit into memory together; one transaction of a table each."""
-    size = max(1, BATCH_BARS // max(1, bars_each))
+    size = max(1, min(BATCH_INSTRUMENTS, BATCH_BARS // max(1, bars_each)))
     for start in range(0, len(dataset.instruments), size):
         yield list(dataset.instruments[start : start + size])
 
@@ -314,7 +319,7 @@ def judge_sessions(
     name, calendar = dataset.name, calendar_of(project, dataset)
     if not calendar.sessions(*days):
         return dg.MaterializeResult(metadata={"rows": 0, "quarantined": 0, "sessions": 0})
-    receipts, actions = lake.read("receipts", dataset=name), lake.read("corporate_actions", dataset=name)
+    receipts, actions = standing_receipts(lake, name), lake.read("corporate_actions", dataset=name)
     current = inputs.bars(project, dataset, receipts, actions, calendar.sessions(*days))
     wider = with_next(lake, dataset, days)
     due, closes = calendar.due(*wider, dataset.timeframe), calendar.closes(*wider)
@@ -518,9 +523,11 @@ def feature_rows(
         for label, feature in dataset.features.items()
     }
     values = evaluate(columns, frames, dataset.timeframe)  # a row for each bar, in their order
-    labels = bars[dataset.timeframe].select("session")
-    rows = pl.concat([labels, values.drop("known_at")], how="horizontal").filter(pl.col("session") >= first)
-    return rows.select(pl.lit(dataset.name).alias("dataset"), pl.lit(instrument.id).alias("instrument"), pl.all())
+    own = pl.lit(dataset.name).alias("dataset"), pl.lit(instrument.id).alias("instrument")
+    rows = pl.concat([bars[dataset.timeframe].select("session"), values.drop("known_at")], how="horizontal")
+    begin = rows["session"].search_sorted(first)
+    # Gathered: a slice would keep the whole series in memory until all instruments are written.
+    return rows.select(*own, pl.all().gather(pl.int_range(begin, rows.height)))
 
 
 def verdict(dataset: Dataset, rule: str, record: pl.DataFrame, stopped: sla.Block) -> dg.AssetCheckResult:
@@ -550,6 +557,21 @@ def verdict(dataset: Dataset, rule: str, record: pl.DataFrame, stopped: sla.Bloc
             ),
         },
     )
+
+
+def outages(lake: Lake, dataset: Dataset, newest: date) -> dict[str, dg.MetadataValue]:
+    """The newest spans up to the session `newest` in which nothing came of anybody, and what asks for them again."""
+    until = Between(dataset.start, newest + timedelta(days=1))
+    found = lake.read("gaps", dataset=dataset.name, instrument=dataset.ids, session=until, kind="outage")
+    spans = found.select("session", "first", "last").unique().sort("first", "last").tail(SHOWN_OUTAGES)
+    if spans.is_empty():
+        return {}
+    table = [dg.TableRecord({name: str(value) for name, value in row.items()}) for row in spans.iter_rows(named=True)]
+    named: dict[str, dg.MetadataValue] = {"outages": dg.MetadataValue.table(table)}
+    if dataset.takes_files:
+        return named
+    ask = f"gauntlet backfill {dataset.name} --from {spans['session'][0]} --to {spans['session'][-1]}"
+    return {**named, "ask again": dg.MetadataValue.text(ask)}
 
 
 def named_jumps(lake: Lake, dataset: Dataset, record: pl.DataFrame, *, limit: Limit) -> list[dg.TableRecord]:

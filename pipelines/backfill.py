@@ -26,6 +26,7 @@ from resources.clock import now
 from resources.errors import NobodyToAskError, OutsideDatasetError
 from resources.intake import asked_until
 from resources.market import calendar_of
+from resources.retractions import standing_receipts
 
 DERIVED = ("bars", "resampled_bars", "features")
 
@@ -113,7 +114,7 @@ def _pieces(
         return
     asks = night.Work(job, tuple(keys), inputs, newest)
     sessions = calendar_of(workplace.project, dataset).sessions(*days)
-    receipts = workplace.lake.read("receipts", dataset=dataset.name, source=dataset.source.kind)
+    receipts = standing_receipts(workplace.lake, dataset.name, source=dataset.source.kind)
     reached = set(asked_until(receipts, [one.id for one in dataset.instruments], sessions).values())
     yield asks
     if len(reached) > 1 or not reached & {None, sessions[-1]}:  # that run asked for what had never been asked for

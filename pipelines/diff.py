@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time
 
 import polars as pl
 
-from engine.bars import COLUMNS
+from engine.bars import PRICES
 from resources.lake import Between, Lake
 
 KINDS = ("changed", "withdrawn", "superseded")
@@ -22,15 +22,20 @@ def restated_bars(lake: Lake, dataset: str, *, since: date, instrument: str | No
 
 
 def by_session(bars: pl.DataFrame) -> pl.DataFrame:
-    """`instrument session changed withdrawn superseded largest`, a row per session with restated bars.
+    """`instrument session changed withdrawn superseded largest volumes`, a row per session with restated bars.
 
-    `largest` is the greatest change of a price or volume relative to what it was; null where all were withdrawn, and
-    infinite where something became of nothing.
+    `largest` is the greatest change of a price relative to what it was, null where all were withdrawn; `volumes` counts
+    bars with another volume. That of a bar in which little traded may change by any factor, so it is no measure.
     """
-    changes = [((pl.col(f"new_{column}") - pl.col(column)) / pl.col(column)).abs().fill_nan(None) for column in COLUMNS]
+    changes = [((pl.col(f"new_{price}") - pl.col(price)) / pl.col(price)).abs().fill_nan(None) for price in PRICES]
+    other_volume = (pl.col("kind") != "withdrawn") & pl.col("new_volume").ne_missing(pl.col("volume"))
     return (
         bars.with_columns(largest=pl.max_horizontal(changes))
         .group_by("instrument", "session")
-        .agg(*((pl.col("kind") == kind).sum().alias(kind) for kind in KINDS), pl.col("largest").max())
+        .agg(
+            *((pl.col("kind") == kind).sum().alias(kind) for kind in KINDS),
+            pl.col("largest").max(),
+            volumes=other_volume.sum(),
+        )
         .sort("instrument", "session")
     )

@@ -35,6 +35,7 @@ from resources.intake import asked_until
 from resources.lake import Lake
 from resources.market import calendar_of, sessions_until
 from resources.project import Project, StrategyDefinition
+from resources.retractions import standing_receipts, standing_statements
 
 AsOf = Mapping[str, date]
 """The newest session to look at, by data set."""
@@ -88,7 +89,7 @@ def as_of_now(workplace: Workplace, *, at: datetime, no_later_than: date | None 
     """The newest session of every data set that has one by the instant `at`, and not after a given day."""
     newest = {}
     for name, dataset in workplace.project.datasets.items():
-        receipts = workplace.lake.read("receipts", dataset=name)
+        receipts = standing_receipts(workplace.lake, name)
         calendar, source = calendar_of(workplace.project, dataset), workplace.sources.open(dataset)
         sessions = sessions_until(dataset, calendar, source, receipts, at=at)
         kept = [session for session in sessions if no_later_than is None or session <= no_later_than]
@@ -162,7 +163,7 @@ def _asks(project: Project, dataset: Dataset, lake: Lake, last: date) -> tuple[l
     if dataset.takes_files:  # nobody can be asked for those
         return [], False
     sessions = calendar_of(project, dataset).sessions(dataset.start, last)
-    receipts = lake.read("receipts", dataset=dataset.name, source=dataset.source.kind)
+    receipts = standing_receipts(lake, dataset.name, source=dataset.source.kind)
     asked = asked_until(receipts, [instrument.id for instrument in dataset.instruments], sessions).values()
     least = None if None in asked else min(until for until in asked if until is not None)
     unasked = {partition_of(dataset, session) for session in sessions if least is None or session > least}
@@ -176,9 +177,9 @@ def _derived(project: Project, dataset: Dataset, lake: Lake, last: date) -> Iter
     """What is made of that which was received."""
     name, job = dataset.name, jobs.market_job(dataset.name)
     sessions = calendar_of(project, dataset).sessions(dataset.start, last)
-    receipts = lake.read("receipts", dataset=name)
+    receipts = standing_receipts(lake, name)
     order = list(dict.fromkeys(partition_of(dataset, session) for session in sessions))
-    actions = corporate_actions.inputs_of(dataset, lake.read("raw_actions", dataset=name), last=last)
+    actions = corporate_actions.inputs_of(dataset, standing_statements(lake, name), last=last)
     if _differing(actions, inputs.recorded(lake, f"actions:{name}")):
         yield Work(job, (), actions[inputs.ALL], last, only=("corporate_actions",))
         return

@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import dagster as dg
+import polars as pl
 from rich.markup import escape
 
 from pipelines import night
@@ -20,6 +22,7 @@ from pipelines.progress import QUIET, listening
 from pipelines.registration import partition_requests, register
 from pipelines.requests import assets_of
 from pipelines.workplace import Workplace
+from quality import tables
 from quality.datasets import Dataset, Instrument
 from quality.documents import nearest
 from resources import lock
@@ -35,6 +38,7 @@ from resources.errors import (
 _OUR_ERROR = re.compile(r"^(?:(?:engine|quality|resources)\.errors\.\w+|dagster\.\S+AssetCheckFailedError): ")
 BY_TERMINAL = {"gauntlet/by": "terminal"}
 SHOWN_COUNTS = 6
+_RESTATED = list(tables.table("restatements").key)
 _UNFINISHED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.NOT_STARTED]
 Say = Callable[[str], None]
 
@@ -42,6 +46,14 @@ Say = Callable[[str], None]
 class Failure(NamedTuple):
     work: str
     reason: str
+
+
+class Refused(NamedTuple):
+    """A file of an inbox that was not taken in."""
+
+    dataset: str
+    file: str
+    about: str
 
 
 class Done(NamedTuple):
@@ -52,6 +64,8 @@ class Done(NamedTuple):
     failed: Sequence[Failure]
     new_rows: Mapping[str, int]  # by data set
     seconds: float
+    refused: Sequence[Refused] = ()
+    restated: Mapping[str, int] = MappingProxyType({})  # bars, by data set
 
 
 def run_night(workplace: Workplace, *, only: Sequence[str], no_later_than: date | None, say: Say) -> Done:
@@ -67,6 +81,7 @@ def run_night(workplace: Workplace, *, only: Sequence[str], no_later_than: date 
     started = time.monotonic()
     require_known(workplace, only)
     with working(workplace, purpose="gauntlet nightly", wait=False, say=say) as runs:
+        restated_before = _restated(workplace)
         for work in night.imports(workplace, at=now()):
             if not only or work.dataset in only:
                 runs.execute(work)
@@ -82,7 +97,16 @@ def run_night(workplace: Workplace, *, only: Sequence[str], no_later_than: date 
                 break
             for work in _first_job(waiting):
                 runs.execute(work)
-    return Done(as_of, runs.run_ids, runs.failed, runs.new_rows, time.monotonic() - started)
+        restated = _restated(workplace).join(restated_before, on=_RESTATED, how="anti", nulls_equal=True)
+    return Done(
+        as_of,
+        runs.run_ids,
+        runs.failed,
+        runs.new_rows,
+        time.monotonic() - started,
+        refused=runs.refused,
+        restated=dict(restated.group_by("dataset").len().rows()),
+    )
 
 
 @contextmanager
@@ -124,6 +148,7 @@ class Runs:
         self.failed: list[Failure] = []
         self.rows: dict[str, int] = {}  # received, by data set
         self.new_rows: dict[str, int] = {}
+        self.refused: list[Refused] = []
         self._tried: set[tuple[str, str]] = set()
 
     def has_tried(self, work: night.Work) -> bool:
@@ -161,6 +186,8 @@ class Runs:
         if path[-1] == "raw_bars":
             for counted, name in ((self.rows, "rows"), (self.new_rows, "new_rows")):
                 counted[path[0]] = counted.get(path[0], 0) + int(str(values[name]))
+        if path[-1] == "imported_files":
+            self.refused += _refusals(path[0], materialization.metadata["files"])
         counts = [f"{name} {_told(value)}" for name, value in values.items() if isinstance(value, int | float)]
         told = ", ".join(counts[:SHOWN_COUNTS]) + (
             f" and {len(counts) - SHOWN_COUNTS} more" if counts[SHOWN_COUNTS:] else ""
@@ -187,6 +214,12 @@ def named(workplace: Workplace, dataset: str, instrument: str) -> tuple[Dataset,
     if instrument.upper() not in ids:
         raise UnknownInstrumentError(instrument, f"the data set {dataset}", ids)
     return into, ids[instrument.upper()]
+
+
+def _restated(workplace: Workplace) -> pl.DataFrame:
+    """Every bar of the lake that a later receipt changed or withdrew, by what tells it from all others."""
+    told = workplace.lake.scan("restatements").filter(pl.col("kind") != "superseded")
+    return told.select(_RESTATED).collect()
 
 
 def _require_sound_ledger(workplace: Workplace) -> None:
@@ -245,6 +278,11 @@ def _errors(result: dg.ExecuteInProcessResult) -> list[str]:
         if chain:
             return chain
     return []
+
+
+def _refusals(dataset: str, files: dg.MetadataValue[Any]) -> list[Refused]:
+    rows = [record.data for record in files.records] if isinstance(files, dg.TableMetadataValue) else []
+    return [Refused(dataset, str(one["file"]), str(one["about"])) for one in rows if one["outcome"] == "refused"]
 
 
 def _told(value: float) -> str:

@@ -19,6 +19,7 @@ from quality.datasets import Dataset
 from quality.evidence import encode
 from resources.lake import Condition
 from resources.market import calendar_of
+from resources.retractions import standing_receipts
 
 _BACKTEST = (
     *("net_return", "sharpe", "max_drawdown", "n_trades", "profit_factor", "profit_concentration", "ambiguous_share"),
@@ -64,7 +65,7 @@ def _dataset(workplace: Workplace, dataset: Dataset, last: date) -> dict[str, An
         "name": name,
         "as_of": str(last),
         "sessions": record["session"].n_unique(),
-        "rows_received": _received(workplace, dataset, last),
+        "rows_received": _rows(received(workplace, dataset, last)),
         "rows_accepted": _rows(lake.scan("bars", **of).filter(inside)),
         "rows_quarantined": _rows(lake.scan("quarantine", **of).filter(inside)),
         "blocked": is_blocked(workplace.project, dataset, lake, last),
@@ -91,17 +92,23 @@ def _rows(held: pl.LazyFrame) -> int:
     return int(held.select(pl.len()).collect().item())
 
 
-def _received(workplace: Workplace, dataset: Dataset, last: date) -> int:
-    """Rows that came for the data set's sessions up to `last`; one without a readable ts counts where its receipt begins."""
+def received(workplace: Workplace, dataset: Dataset, last: date) -> pl.LazyFrame:
+    """Rows that came for the data set's sessions up to `last` in receipts that stand.
+
+    As when they are judged, a session owns what lies after the close before it, up to and with its own close, unless the
+    next one opens then. A row without a readable ts counts where its receipt begins.
+    """
     sessions = calendar_of(workplace.project, dataset).closes(dataset.start, last)
-    before = sessions.filter(pl.col("session") < dataset.start)["close"].max()
-    until = sessions.filter(pl.col("session") <= last)["close"].max()
+    own_close = ~pl.col("close").is_in(sessions["open"].implode())
+    ends = sessions.select("session", end=pl.col("close") + own_close.cast(pl.Int64) * pl.duration(microseconds=1))
+    before = ends.filter(pl.col("session") < dataset.start)["end"].max()
+    until = ends.filter(pl.col("session") <= last)["end"].max()
     dated = pl.col("ts") < until if before is None else pl.col("ts").is_between(before, until, closed="left")
-    receipts = workplace.lake.scan("receipts", dataset=dataset.name).select("sequence", "first_session")
-    received = workplace.lake.scan("raw_bars", dataset=dataset.name, instrument=dataset.ids)
-    rows = received.join(receipts, on="sequence", how="inner")
+    receipts = standing_receipts(workplace.lake, dataset.name).lazy().select("sequence", "first_session")
+    raw = workplace.lake.scan("raw_bars", dataset=dataset.name, instrument=dataset.ids)
+    rows = raw.join(receipts, on="sequence", how="inner")
     undated = pl.col("first_session").is_between(dataset.start, last)
-    return _rows(rows.filter(pl.when(pl.col("ts").is_null()).then(undated).otherwise(dated)))
+    return rows.filter(pl.when(pl.col("ts").is_null()).then(undated).otherwise(dated))
 
 
 def _strategy(workplace: Workplace, key: str, stage: str) -> dict[str, Any]:

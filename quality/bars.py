@@ -41,6 +41,7 @@ ROW_RULES: dict[str, pl.Expr] = {
     "high_below_body": _NUMBERS & (pl.col("high") < pl.max_horizontal("open", "close")),
     "low_above_body": _NUMBERS & (pl.col("low") > pl.min_horizontal("open", "close")),
     "negative_volume": pl.col("volume") < 0,
+    "unreadable_volume": ~pl.col("volume").is_finite(),
     "improbable_range": _NUMBERS & (pl.col("low") > 0) & (pl.col("high") > pl.col("low") * pl.col("max_range_ratio")),
     "off_grid": ~pl.col("on_grid"),  # null for a bar that is due
     "off_session": pl.col("on_grid"),
@@ -85,7 +86,8 @@ def judge(
         on_conflict: what becomes of different rows with one ts in one receipt.
         max_range_ratio: of a bar's high to its low, above which nobody traded so; none where it is not given.
 
-    A row with a null, NaN or infinite price breaks `null_ohlc` and no other price rule. A null volume is allowed.
+    A row with a null, NaN or infinite price breaks `null_ohlc` and no other price rule. A null volume is allowed: nobody
+    knows it. NaN is one that was written and is no number.
     Lateness is counted of accepted bars whose first good row came in a receipt of a single session.
     """
     receipts = with_extent(receipts)

@@ -32,6 +32,7 @@ ROW_CONDITIONS = {
     "high_below_body": f"{_FINITE} AND high < greatest(open, close)",
     "low_above_body": f"{_FINITE} AND low > least(open, close)",
     "negative_volume": "coalesce(volume < 0, false)",
+    "unreadable_volume": "coalesce(NOT isfinite(volume), false)",
     "improbable_range": f"{_FINITE} AND low > 0 AND high > low * $max_range_ratio",
     "conflicting_duplicate": "contradicted",
 }
@@ -122,7 +123,7 @@ _OF_ACCEPTED = tuple(rule for rule in ROW_CONDITIONS if rule not in {"unparsable
 _QUERY = """
 WITH delivered AS (
   SELECT sequence, first_session, last_session, receipts.first AS from_ts, receipts.last AS to_ts,
-    source = '{files}' AS of_file FROM receipts
+    source = '{files}' AS of_file FROM receipts ANTI JOIN retractions USING (dataset, sequence)
   WHERE dataset = $dataset AND instrument = $instrument
 ), received AS (
   SELECT sequence, line, ts, open, high, low, close, CASE WHEN $has_volume THEN volume END AS volume FROM raw_bars

@@ -15,15 +15,18 @@ Within one series (`within`):
    (a decimal point), by a split's ratio, or at a split that the file itself names;
 6. a bar whose high is a multiple of its low;
 7. adjusted closes that do not follow from the dividends, and dividends that the price did not follow;
-8. rows that repeat earlier ones hours apart, volume included.
+8. rows that repeat earlier ones hours apart, volume included;
+9. volumes that are no numbers, or that some rows lack;
+10. prices of two digits that move by the last one: a history that was rounded.
 
 Between series given together (`across`): bids above asks, and closes of what looks like one
 instrument that disagree; sessions that all of them lack. Between a series and the bars held already
-(`beside`): prices of another size.
+(`beside`), or what a corporate-action file remembers of them (`beside_references`): prices of another
+size. Between a series and the present (`ahead`): times that are still to come.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from itertools import combinations
 from math import exp, log
 from typing import NamedTuple
@@ -52,6 +55,7 @@ _RANGE = 10.0  # a high over its low; the worst real bars at hand (flash crashes
 _REPEATED_ROWS = 4
 _DISAGREE = 1e-3
 _OTHER_PRICES = log(5)
+_ROUNDED_MOVES = 20
 
 Numbers = NDArray[np.float64]
 
@@ -79,6 +83,7 @@ def within(series: Series) -> list[Suspicion]:
     """Everything that looks wrong with one series."""
     bars = usable(series.rows)
     found = [*_of_prices(bars, series.actions), *_of_ranges(bars), *_of_repeats(bars)]
+    found += [*_of_volumes(series.rows), *_of_rounding(bars)]
     if series.adjusted_close is not None and timeframe_us(series.timeframe) == _DAY_US:
         found += _of_adjustment(series.rows.with_columns(adjusted_close=series.adjusted_close), series.actions)
     stamps = distinct(series.rows)
@@ -129,6 +134,38 @@ def beside(rows: pl.DataFrame, held: pl.DataFrame) -> list[Suspicion]:
             f"prices are {factor:.4g} times those held {where}: probably another unit, another instrument, or a split",
         )
         for factor in far[:1]
+    ]
+
+
+def beside_references(references: pl.DataFrame, held: pl.DataFrame) -> list[Suspicion]:
+    """How the closes that a corporate-action file was made with fit those that are held: `session close` both."""
+    shared = references.join(held, on="session", suffix="_held").filter(pl.col("close") > 0, pl.col("close_held") > 0)
+    if shared.is_empty():
+        return []
+    factor = float((shared["close"] / shared["close_held"]).median())  # type: ignore[arg-type]
+    if abs(log(factor)) < _OTHER_PRICES:
+        return []
+    return [
+        Suspicion(
+            "other_prices",
+            f"its closes are {factor:.4g} times those held of {_count(shared.height, 'session')} that both have: probably "
+            "another instrument's, or of another unit",
+        )
+    ]
+
+
+def ahead(rows: pl.DataFrame, *, at: datetime) -> list[Suspicion]:
+    """Rows of times after the instant `at`, which nobody can have seen yet."""
+    stamps = rows["ts"].drop_nulls()
+    future = stamps.filter(stamps > at)
+    if future.is_empty():
+        return []
+    return [
+        Suspicion(
+            "future",
+            f"{future.len():,} of {_count(rows.height, 'row')} are of times after now, {at:%Y-%m-%d %H:%M}Z: nobody can have "
+            "seen such bars; probably a wrong year, another unit of time, or made-up rows",
+        )
     ]
 
 
@@ -384,6 +421,47 @@ def _of_repeats(bars: pl.DataFrame) -> Iterator[Suspicion]:
             f"{_count(length, 'row')} from {moments[0]} on come again from {moments[1]} on with the same prices and volume"
             + (f", and {_count(blocks.height - 1, 'block')} more" if blocks.height > 1 else "")
             + ": probably a splice of two files whose clocks differ, so one side of it is in another zone",
+        )
+
+
+def _of_volumes(rows: pl.DataFrame) -> Iterator[Suspicion]:
+    """Trap 40: text in a volume, or infinity; and rows without one beside rows that have one."""
+    volumes = rows["volume"]
+    if unreadable := int(volumes.is_finite().not_().sum()):
+        yield Suspicion(
+            "volume",
+            f"{_count(unreadable, 'row')} {'has' if unreadable == 1 else 'have'} a volume that is no number, which a night "
+            "refuses (unreadable_volume)",
+        )
+    priced = rows.filter(pl.all_horizontal(pl.col(price).is_finite() for price in PRICES))
+    lacking = priced["volume"].null_count()
+    if 0 < lacking < priced.height:
+        yield Suspicion(
+            "volume",
+            f"{_count(lacking, 'row')} of {priced.height:,} {'lacks' if lacking == 1 else 'lack'} a volume, and the others have one",
+        )
+
+
+def _of_rounding(bars: pl.DataFrame) -> Iterator[Suspicion]:
+    """Trap 44: neighbouring bars of two digits that usually move by the last one, so what they did lies in the rounding."""
+    prices = bars.select(PRICES).to_numpy()
+    digits = prices / 10.0 ** (np.floor(np.log10(prices) + 1e-12) - 1)
+    coarse = (np.abs(digits - np.round(digits)) < 1e-6).all(axis=1)
+    together = coarse[1:] & coarse[:-1]
+    moves = np.abs(np.diff(prices[:, -1]))[together]
+    moves = moves[moves > 0]
+    if moves.size < _ROUNDED_MOVES:
+        return
+    levels = np.unique(prices[coarse])
+    steps = np.diff(levels)
+    step = float(steps[steps > 1e-9 * levels[1:]].min())
+    if np.median(moves) <= 1.5 * step:
+        first = int(np.flatnonzero(coarse)[0])
+        yield Suspicion(
+            "rounding",
+            f"{_count(int(coarse.sum()), 'bar')} from {_moments(bars['ts'][[first]])[0]} on have prices of two digits at most "
+            f"(such as {prices[first, -1]:g}) and move by no more than the last one ({step:.1g}): a history that was rounded, so "
+            "returns there are mostly rounding; take one with more digits, or raw prices",
         )
 
 

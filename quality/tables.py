@@ -70,6 +70,12 @@ TABLES: dict[str, Table] = {
             nullable="first last",
         ),
         _table(
+            "retractions",
+            "A receipt that counts for nothing since, and why; append-only.",
+            {"dataset": pl.String, "sequence": pl.Int64, "retracted_at": TS, "why": pl.String},
+            key="dataset sequence",
+        ),
+        _table(
             "raw_bars",
             "Rows as received, never changed.",
             {"dataset": pl.String, "instrument": pl.String, "sequence": pl.Int64, "line": pl.Int64, "ts": TS, **OHLCV},

@@ -32,6 +32,8 @@ ResourceError
 │   ├── TwinSeriesError             two series of one file that are the same instrument
 │   ├── OtherTimeframeError         bars of another length than the data set's
 │   ├── MistimedFileError           stamps that fit the calendar in another zone, or as closes, and nobody said so
+│   ├── OtherPricesError            prices of another size than those held, in a file that nobody brought by hand
+│   ├── OtherInstrumentError        corporate actions whose file names another instrument
 │   └── TimelessFileError           a file without a row whose session is known
 ├── UnreadableFileError             a bar file that is not read at all
 │   ├── NoSuchFileError             missing, a folder, or not to be read
@@ -67,6 +69,10 @@ ResourceError
 ├── OutsideDatasetError             days of which a data set has no session
 ├── NobodyToAskError                a data set without a source that could be asked again
 ├── NothingHeldError                a data set without bars, asked for research
+├── RetractionError
+│   ├── UnknownReceiptError         a number that no receipt of a data set has
+│   ├── RetractedBeforeError        a receipt that counts for nothing already
+│   └── NoReasonError               a retraction without a reason
 ├── WindowNotCompleteError          a walk-forward window that reaches beyond what is held
 ├── UnusableFolderError             a folder of the environment that cannot be used
 ├── HomeBusyError                   another process is writing the home folder
@@ -256,6 +262,22 @@ class MistimedFileError(RefusedFileError):
         super().__init__(
             f"{found}, or with `{key}:` under `source` of a data set of files; `{right}` where they are right as they "
             f"are{typed} (docs/guides/bar-files.md)"
+        )
+
+
+class OtherPricesError(RefusedFileError):
+    def __init__(self, instrument: str, found: str) -> None:
+        super().__init__(
+            f"{instrument}: {found}; only prices within a factor of 5 are taken in without being asked: scale the file, or "
+            "name the right instrument; where it is right as it is, `gauntlet import` takes it"
+        )
+
+
+class OtherInstrumentError(RefusedFileError):
+    def __init__(self, file: str, named: Iterable[str], instrument: str) -> None:
+        super().__init__(
+            f"{file} says {' or '.join(named)}, and was brought for {instrument}: say --instrument as the file does, or "
+            "rename the file where its name is wrong"
         )
 
 
@@ -457,6 +479,30 @@ class NothingHeldError(ResourceError):
         super().__init__(
             f"nothing is held of {dataset} yet: `gauntlet nightly` asks its source, or materialize its bars"
         )
+
+
+class RetractionError(ResourceError):
+    """A receipt that cannot be taken back."""
+
+
+class UnknownReceiptError(RetractionError):
+    def __init__(self, dataset: str, sequence: int, nearest: Iterable[str]) -> None:
+        there = ", ".join(nearest)
+        has = f"the nearest are {there}: `gauntlet sql --lake` lists all receipts" if there else "it has none yet"
+        super().__init__(f"{dataset} has no receipt {sequence}; {has}")
+
+
+class RetractedBeforeError(RetractionError):
+    def __init__(self, dataset: str, sequence: int, *, at: datetime, why: str) -> None:
+        super().__init__(
+            f"receipt {sequence} of {dataset} was retracted at {at:%Y-%m-%d %H:%M}Z ({why}) and counts for nothing since: "
+            "leave it out"
+        )
+
+
+class NoReasonError(RetractionError):
+    def __init__(self) -> None:
+        super().__init__("a retraction is kept with its reason, got none: say it with --why")
 
 
 class WindowNotCompleteError(ResourceError):

@@ -5,7 +5,7 @@
 2. A delivery is told from another by what it speaks for and what came. The same again is not
    recorded again, unless another delivery of the instrument, of some of its sessions, came in
    between. Of a session that is asked for again, what came last may have come with other sessions:
-   then its own rows are compared.
+   then its own rows are compared. What was retracted is as if it had not come.
 3. What is new is kept in batches. Raw rows are written before their receipts: rows without a
    receipt count for nothing, and the next delivery takes their number, so a kill in between loses
    and doubles nothing.
@@ -27,6 +27,7 @@ from resources.behind import Behind
 from resources.calendars import Calendar
 from resources.errors import NothingDeliveredError, SourceError
 from resources.lake import Between, Condition, Lake
+from resources.retractions import standing_receipts
 from resources.sources.protocol import Delivery, Source
 
 BATCH_ROWS = 500_000  # kept together in one transaction; what an interrupted night may have to ask for again
@@ -153,8 +154,9 @@ class _Keeper:
         self._rows: list[pl.DataFrame] = []
         self._waiting: list[dict[str, object]] = []
         self._held: dict[str, list[_Held]] = defaultdict(list)
-        known = lake.read("receipts", dataset=dataset.name).sort("sequence")
-        self._sequence = int(known["sequence"].max() or 0)  # type: ignore[arg-type]
+        numbered = lake.scan("receipts", dataset=dataset.name).select(pl.col("sequence").max()).collect().item()
+        self._sequence = int(numbered or 0)
+        known = standing_receipts(lake, dataset.name).sort("sequence")
         held_as = ("instrument", "sequence", "first_session", "last_session", "content")
         for instrument, *held in known.select(held_as).rows():
             self._held[instrument].append(_Held(*held))

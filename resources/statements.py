@@ -14,6 +14,7 @@ import polars as pl
 from quality import tables
 from quality.actions import ACTION
 from resources.lake import Lake
+from resources.retractions import standing_statements
 
 
 class Statement(NamedTuple):
@@ -29,8 +30,8 @@ class Statement(NamedTuple):
 
 def keep(lake: Lake, dataset: str, statements: Iterable[Statement], *, at: datetime) -> int:
     """Append those that say something new, in one transaction; how many did."""
-    before = lake.read("raw_actions", dataset=dataset)
-    known, newest = before, int(before["sequence"].max() or 0)  # type: ignore[arg-type]
+    numbered = lake.scan("raw_actions", dataset=dataset).select(pl.col("sequence").max()).collect().item()
+    known, newest = standing_statements(lake, dataset), int(numbered or 0)
     new: list[pl.DataFrame] = []
     for statement in statements:
         if _is_held(known, statement):

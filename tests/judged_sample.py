@@ -113,7 +113,15 @@ def _with_defects(rows: pl.DataFrame, *, at: int) -> pl.DataFrame:
         high=pl.when(every(5)).then(pl.col("low") / 2).when(every(10)).then(pl.col("low") * 2_000).otherwise("high"),
         low=pl.when(every(6)).then(pl.col("high") * 2).otherwise("low"),
         open=pl.when(every(7)).then(0.0).otherwise("open"),
-        volume=pl.when(every(8)).then(-1.0).when(every(9)).then(None).otherwise("volume"),
+        volume=pl.when(every(8))
+        .then(-1.0)
+        .when(every(9))
+        .then(None)
+        .when(every(12))
+        .then(float("nan"))
+        .when(every(13))
+        .then(float("inf"))
+        .otherwise("volume"),
     ).filter(~every(20) & ~every(21) & ~every(22) & ~every(23))
     same, other = rows.gather_every(499, 20), rows.gather_every(907, 33).with_columns(pl.col(PRICES) * 1.0001)
     twice = pl.concat([rows, same, other])

@@ -554,8 +554,9 @@ def rules_broken(row, known_at, opened, received_at, length, max_range):
             broken.add("low_above_body")
         if max_range is not None and low > 0 and high > low * max_range:
             broken.add("improbable_range")
-    if row["volume"] is not None and row["volume"] < 0:
-        broken.add("negative_volume")
+    if row["volume"] is not None:
+        broken |= {"negative_volume"} if row["volume"] < 0 else set()
+        broken |= set() if math.isfinite(row["volume"]) else {"unreadable_volume"}
     if row["ts"] is None:
         broken.add("unparsable_ts")
     elif known_at is None:

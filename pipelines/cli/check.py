@@ -146,7 +146,8 @@ def _checked(
     file: str, read: "BarFile", series: "FileSeries", calendar: "Calendar | None", level: "ServiceLevel | None"
 ) -> Checked:
     from quality.survey import survey
-    from quality.suspicions import Series, within
+    from quality.suspicions import Series, ahead, within
+    from resources.clock import now
 
     due = due_bars(series.rows, calendar, read.timeframe)
     seen = survey(series.rows, due, timeframe=read.timeframe)
@@ -161,7 +162,8 @@ def _checked(
         actions=series.actions,
         adjusted_close=series.adjusted_close,
     )
-    return Checked(file, read.format, read.timeframe, series.name, seen, looked_at, within(looked_at))
+    suspicions = within(looked_at) + ahead(series.rows, at=now())
+    return Checked(file, read.format, read.timeframe, series.name, seen, looked_at, suspicions)
 
 
 def due_bars(rows: "pl.DataFrame", calendar: "Calendar | None", timeframe: str) -> "pl.DataFrame | None":
@@ -229,6 +231,11 @@ def _stamp(moment: datetime | None) -> str | None:
 def _lines(checked: Sequence[Checked], between: "Iterable[Suspicion]") -> Iterator[str]:
     for one in checked:
         yield from (f"{one.name}: {found.sentence}" for found in one.suspicions)
+        if n := one.survey.duplicates_conflicting:
+            yield (
+                f"{one.name}: {n:,} {'row contradicts' if n == 1 else 'rows contradict'} an earlier one of the same time, and a "
+                "night refuses all rows of such a time: where the last is right, say `on_conflict: keep_last` in the data set's file"
+            )
     yield from (found.sentence for found in between)
 
 

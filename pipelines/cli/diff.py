@@ -59,13 +59,20 @@ def _plain(value: Any) -> Any:
 
 def _print_sessions(sessions: "pl.DataFrame") -> None:
     from pipelines.cli.report import console, rows_table
+    from pipelines.diff import KINDS
 
-    counts = [column for column in sessions.columns if column not in {"instrument", "session", "largest"}]
     rows = [
-        (row["instrument"], str(row["session"]), *(f"{row[kind]:,}" for kind in counts), _share(row["largest"]))
+        (
+            row["instrument"],
+            str(row["session"]),
+            *(f"{row[kind]:,}" for kind in KINDS),
+            _share(row["largest"]),
+            f"{row['volumes']:,}",
+        )
         for row in sessions.iter_rows(named=True)
     ]
-    console().print(rows_table(("instrument", "session", *counts, "largest change"), rows))
+    header = ("instrument", "session", *KINDS, "largest change of a price", "other volumes")
+    console().print(rows_table(header, rows))
 
 
 def _print_bars(bars: "pl.DataFrame") -> None:

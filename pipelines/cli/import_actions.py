@@ -29,6 +29,7 @@ def import_actions(
     workplace = open_workplace()
     into, whose = named(workplace, dataset, instrument)
     read = read_action_file(file)
+    _require_its_own(into, whose, read)
     if isinstance(read, FactorFile):
         result = _kept(workplace, into, whose, read)
         sentences = _told(result)
@@ -38,12 +39,29 @@ def import_actions(
     typer.echo(json.dumps(result, indent=2) if as_json else sentences)
 
 
+def _require_its_own(dataset: "Dataset", instrument: "Instrument", read: "FactorFile | MapFile") -> None:
+    """Another company's actions look like any: nothing but a name tells them apart. Raises OtherInstrumentError."""
+    from resources.action_files import MapFile
+    from resources.errors import OtherInstrumentError
+    from resources.sources.files_source import answering
+
+    named = answering(read.origin, dataset.instruments, whole=False)
+    if isinstance(read, MapFile):
+        named = answering(read.name, dataset.instruments, whole=True) or named
+    if named and instrument.id not in named:
+        raise OtherInstrumentError(read.origin, named, instrument.id)
+
+
 def _kept(workplace: "Workplace", dataset: "Dataset", instrument: "Instrument", read: "FactorFile") -> dict[str, Any]:
     """Keep the statement, and say what it will change."""
+    import polars as pl
+
     from quality.actions import fold, from_factors, restated
+    from quality.suspicions import beside_references
     from resources import lock
     from resources.clock import now
     from resources.market import calendar_of
+    from resources.retractions import standing_statements
     from resources.statements import Statement, keep
 
     calendar, lake = calendar_of(workplace.project, dataset), workplace.lake
@@ -52,14 +70,24 @@ def _kept(workplace: "Workplace", dataset: "Dataset", instrument: "Instrument", 
     with lock.held(workplace.settings.lock, purpose="gauntlet import-actions", wait=False):
         new = keep(lake, dataset.name, [statement], at=now())
         believed = lake.read("corporate_actions", dataset=dataset.name, instrument=instrument.id)
-        folded = fold(lake.read("raw_actions", dataset=dataset.name), [instrument])
+        folded = fold(standing_statements(lake, dataset.name), [instrument])
     changes = restated(believed, folded.actions)
+    references = read.factors.select("close", session="date").drop_nulls()
+    held = (
+        lake.scan("bars", dataset=dataset.name, instrument=instrument.id)
+        .join(references.lazy(), on="session", how="semi")
+        .sort("ts")
+        .group_by("session")
+        .agg(pl.col("close").last())
+        .collect()
+    )
     return {
         "file": read.origin,
         "instrument": instrument.id,
         "splits": stated.filter(stated["kind"] == "split").height,
         "dividends": stated.filter(stated["kind"] == "dividend").height,
         "new": bool(new),
+        "suspicious": [found.sentence for found in beside_references(references, held)],
         "changes": [{**row, "ex_date": str(row["ex_date"])} for row in changes.drop("instrument").to_dicts()],
         "set_aside": [
             {**row, "ex_date": str(row["ex_date"])}
@@ -74,6 +102,7 @@ def _told(result: dict[str, Any]) -> str:
         f"{result['file']} states of {result['instrument']}: splits {result['splits']}, dividends {result['dividends']}; "
         + ("kept" if result["new"] else "nothing new, as that was stated before")
     ]
+    lines += [f"  suspicious: {found}" for found in result["suspicious"]]
     lines += [f"  set aside: {_action(one)} of {one['source']}: {', '.join(one['reasons'])}" for one in aside]
     lines += [f"  {_action(one)}: {_value(one['old'])} -> {_value(one['new'])}" for one in changes[:SHOWN_CHANGES]]
     lines += [f"  and {len(changes) - SHOWN_CHANGES} more"] if len(changes) > SHOWN_CHANGES else []

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from quality.suspicions import Suspicion
     from resources.bar_files.reading import BarFile, Series
     from resources.calendars import Calendar
-    from resources.lake import Lake
     from resources.sources.protocol import Delivery
 
 Label = Literal["open", "close"]
@@ -91,6 +90,7 @@ def _result(
 ) -> dict[str, Any]:
     """What is said of an import, but for `new`."""
     from resources.market import calendar_of, listed
+    from resources.sources.files_source import beside_held
 
     calendar = calendar_of(workplace.project, dataset)
     first, last = max(given.first, dataset.start), min(given.last, dataset.end or given.last)
@@ -113,8 +113,9 @@ def _result(
         "suspicious": [
             *_suspicious(dataset, instrument, read, given),
             *_of_times(dataset, instrument, calendar, stamps, due, at=at),
-            *(found.sentence for found in _within(read, series, given, due)),
-            *(found.sentence for found in _beside_held(workplace.lake, dataset, calendar, given)),
+            *_of_volume(dataset, given),
+            *(found.sentence for found in _within(dataset, calendar, read, series, due)),
+            *(found.sentence for found in beside_held(workplace.lake, dataset, calendar, given)),
         ],
         "next": f"gauntlet nightly --dataset {dataset.name}",
     }
@@ -168,21 +169,37 @@ def _of_times(
             yield f"the last session, {session}, ends {n_early} {'bar' if n_early == 1 else 'bars'} early"
 
 
-def _within(read: "BarFile", series: "Series", given: "Delivery", due: "pl.DataFrame") -> "list[Suspicion]":
-    """What `gauntlet check` would find suspicious in the series itself."""
+def _of_volume(dataset: "Dataset", given: "Delivery") -> Iterator[str]:
+    if dataset.volume == "traded" and given.rows["volume"].null_count() == given.rows.height:
+        yield f"no row has a volume, and those of {dataset.name} are what traded (`volume: traded`)"
+
+
+def _within(
+    dataset: "Dataset",
+    calendar: "Calendar",
+    read: "BarFile",
+    series: "Series",
+    due: "pl.DataFrame",
+) -> "list[Suspicion]":
+    """What `gauntlet check` would find suspicious in the series itself; where bars are due, in those of their sessions."""
     from quality.suspicions import Series, within
 
-    return within(
+    rows, adjusted_close = series.rows, series.adjusted_close
+    if due.height:
+        inside = _within_sessions(rows["ts"], due, calendar, dataset.timeframe).fill_null(value=False)
+        rows, adjusted_close = rows.filter(inside), None if adjusted_close is None else adjusted_close.filter(inside)
+    found = within(
         Series(
-            file=given.origin,
-            name=given.origin,
+            file="",  # one alone: no sentence names it
+            name="",
             timeframe=read.timeframe,
-            rows=series.rows,
+            rows=rows,
             due=due if due.height else None,
             actions=series.actions,
-            adjusted_close=series.adjusted_close,
+            adjusted_close=adjusted_close,
         )
     )
+    return [one for one in found if one.name != "volume" or dataset.volume != "none"]
 
 
 def _within_sessions(stamps: "pl.Series", due: "pl.DataFrame", calendar: "Calendar", timeframe: str) -> "pl.Series":
@@ -201,17 +218,6 @@ def _within_sessions(stamps: "pl.Series", due: "pl.DataFrame", calendar: "Calend
     after = sessions.filter(pl.col("session") > last)["open"]
     until = after.item() if after.len() else sessions["close"][-1]
     return stamps.is_between(opens, until, closed="left")
-
-
-def _beside_held(lake: "Lake", dataset: "Dataset", calendar: "Calendar", given: "Delivery") -> "list[Suspicion]":
-    """How the file's prices fit those held already of its sessions, and of the one before and after."""
-    from quality.suspicions import beside
-    from resources.lake import Between
-
-    near = calendar.closes(given.first, given.last)["session"]
-    window = Between(near[0], near[-1] + timedelta(days=1))
-    held = lake.scan("bars", dataset=dataset.name, instrument=given.instrument, session=window)
-    return beside(given.rows, held.select("ts", "open", "close").sort("ts").collect())
 
 
 def _told(result: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines.remarks import remarks
 from pipelines.run_night import Done
 from pipelines.workplace import Workplace
 from quality.promotion import Decision, Verdict
@@ -31,6 +32,9 @@ def show(on: Console, workplace: Workplace, result: Mapping[str, Any], done: Don
         on.print(f"\nNothing was new as of {result['as_of']}: everything below was computed before.")
     for dataset in result["datasets"]:
         on.print(_dataset(dataset))
+        known, last = workplace.project.datasets[dataset["name"]], done.as_of[dataset["name"]]
+        for remark in remarks(workplace, done, known, last=last, blocked=dataset["blocked"]):
+            on.print(f"  {escape(remark)}", soft_wrap=True)
     if result["strategies"]:
         on.print(_strategies(result["strategies"]))
     for strategy in result["strategies"]:

@@ -93,6 +93,9 @@ def _distinct(columns: Sequence[str]) -> list[str]:
 
 
 def _cell(value: Any) -> str:
+    """As text can say it: NaN and infinities by their names, so that nothing but null is blank."""
+    if isinstance(value, float | Decimal) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else str(float(value))
     plain = _plain(value)
     if plain is None:
         return ""

@@ -1,10 +1,16 @@
-"""Numbers as written, made into floats by a layout's rules; a cell that is no number becomes null, its column stays one."""
+"""Numbers as written, made into floats by a layout's rules; a cell that is no number becomes null, its column stays one.
+
+Of volumes two things are told apart: one that nobody knows is null, and one that is written and is no number is NaN, so
+that the row rule `unreadable_volume` refuses its row.
+"""
 
 import re
 
 import polars as pl
 
 from quality.formats import Format
+
+_NOT_KNOWN = ("", "nan", "null", "none", "-", "n/a")
 
 
 def number(column: pl.Series, layout: Format, *, powers: bool = False) -> pl.Series:
@@ -24,6 +30,17 @@ def number(column: pl.Series, layout: Format, *, powers: bool = False) -> pl.Ser
         ends = stripped.str.ends_with(suffix)
         read = read.fill_null(pl.select(pl.when(ends).then(scaled)).to_series().cast(pl.Float64, strict=False))
     return read
+
+
+def volumes(column: pl.Series, layout: Format) -> pl.Series:
+    """A column of volumes as Float64: null where none is known, NaN where something else than a number is written."""
+    read = number(column, layout, powers=True).fill_nan(None)
+    written = column.is_not_null()
+    if column.dtype.is_float():
+        written &= column.is_not_nan()
+    elif column.dtype == pl.String:
+        written &= ~column.str.strip_chars().str.to_lowercase().is_in(_NOT_KNOWN)
+    return read.set(written & read.is_null(), float("nan"))
 
 
 def _without_marks(text: pl.Series, layout: Format) -> pl.Series:

@@ -3,7 +3,7 @@
 1. What the file is, by its content (`containers`), and its columns (`tables`).
 2. Which layouts it fits (`detection`): none, or two that read it differently, is refused.
 3. All its rows, chunk by chunk: stamps (`times`) and numbers (`numbers`). Every row is kept; a cell that
-   cannot be read is null.
+   cannot be read is null, and NaN where it is a volume.
 4. The timeframe, as said or as measured between the stamps; a stamp of a bar's close goes back by one.
 5. Refused as a whole: no price in any row, prices under each other's name, two stamp columns that disagree.
 """
@@ -22,7 +22,7 @@ from resources import clock
 from resources.bar_files.containers import Content, look_into
 from resources.bar_files.detection import Choices, Fit, breaks_body, fits
 from resources.bar_files.layouts import load_formats, named
-from resources.bar_files.numbers import number
+from resources.bar_files.numbers import number, volumes
 from resources.bar_files.tables import Table, first_line, open_table
 from resources.bar_files.times import Stamping, labelled, measured, rounded_up, spelled, written
 from resources.errors import (
@@ -50,7 +50,8 @@ class Series(NamedTuple):
     """One instrument's rows."""
 
     name: str | None  # what the file calls it, where it says so
-    rows: pl.DataFrame  # as RECEIVED; `line` is the row's number in the file's data, null is what cannot be read
+    # as RECEIVED; `line` is the row's number in the file's data, null is what cannot be read (NaN: a volume that is none)
+    rows: pl.DataFrame
     actions: pl.DataFrame  # ex_date kind value; empty where the layout has none
     adjusted_close: pl.Series | None = None  # beside each row's raw close, where the layout has it
 
@@ -196,7 +197,7 @@ def _parsed(frame: pl.DataFrame, fit: Fit, n_before: int) -> pl.DataFrame:
 def _volume(frame: pl.DataFrame, layout: Format) -> pl.Series:
     if "volume" not in frame.columns:
         return pl.repeat(None, frame.height, dtype=pl.Float64, eager=True)
-    volume = number(frame["volume"], layout, powers=True)
+    volume = volumes(frame["volume"], layout)
     return volume if layout.volume_factor == 1 else volume * layout.volume_factor
 
 

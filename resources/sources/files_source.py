@@ -7,8 +7,9 @@
 2. Whose bars a file holds is said by its name, which then begins with an instrument's id (with or
    without its venue) or with what the source calls it. A file whose name says nothing, or is begun
    by two, goes into a round of its own, and the names of the series in it decide.
-3. A file that cannot be read, fits no instrument, contradicts its name, or has bars of another
-   length is moved to `refused/` beside a sentence, when that is found out; the others go on.
+3. A file that cannot be read, fits no instrument, contradicts its name, has bars of another length
+   or prices of another size than those held is moved to `refused/` beside a sentence, when that is
+   found out; the others go on.
 4. When all that was delivered is kept, `settle` puts the files of the round away. What is left is
    the next round's.
 
@@ -32,6 +33,7 @@ from engine.bars import timeframe_us
 from quality.datasets import Dataset
 from quality.datasets import Instrument as Listed
 from quality.errors import ConfigurationError
+from quality.suspicions import Suspicion, beside
 from resources.bar_files import clocks
 from resources.bar_files.layouts import load_formats
 from resources.bar_files.reading import BarFile, Series, read_bar_file
@@ -41,6 +43,7 @@ from resources.errors import (
     CalendarSpanError,
     ContradictoryFileError,
     MistimedFileError,
+    OtherPricesError,
     OtherTimeframeError,
     RefusedFileError,
     TimelessFileError,
@@ -51,6 +54,7 @@ from resources.errors import (
     UnreadableFileError,
 )
 from resources.inbox import Entry, Inbox, folder_of, require_plain, settled, watched
+from resources.lake import Between, Lake
 from resources.settings import Settings
 from resources.sources.protocol import ACTIONS, RECEIVED, Delivery, Instrument
 from resources.statements import Statement
@@ -158,15 +162,29 @@ def statement(file: BarFile, given: Delivery, series: Series, *, source: str) ->
     return Statement(given.instrument, actions, source, given.origin, given.first, given.last)
 
 
-class FilesSource:
-    """The files that wait in a data set's inbox; asked, it raises UnusableInboxError where they could not be moved."""
+def beside_held(lake: Lake, dataset: Dataset, calendar: Calendar, given: Delivery) -> list[Suspicion]:
+    """How a delivery's prices fit the bars held of its sessions, and of the one before and after."""
+    near = calendar.closes(given.first, given.last)["session"]
+    window = Between(near[0], near[-1] + timedelta(days=1))
+    held = lake.scan("bars", dataset=dataset.name, instrument=given.instrument, session=window)
+    return beside(given.rows, held.select("ts", "open", "close").sort("ts").collect())
 
-    def __init__(self, dataset: Dataset, settings: Settings, *, calendar: Calendar | None = None) -> None:
+
+class FilesSource:
+    """The files that wait in a data set's inbox; asked, it raises UnusableInboxError where they could not be moved.
+
+    With a lake, their prices are compared with the bars that are held.
+    """
+
+    def __init__(
+        self, dataset: Dataset, settings: Settings, *, calendar: Calendar | None = None, lake: Lake | None = None
+    ) -> None:
         self.handled: list[Handled] = []
         self._dataset = dataset
         self._written = watched(dataset)
         self._project = settings.project
         self._calendar = calendar
+        self._lake = lake
         self._inbox = Inbox(folder_of(dataset, settings))
         self._queues: dict[str, list[Entry]] | None = None  # of this round, by the instrument that names say
         # a file whose name says no instrument, and what of it is still to be handed on
@@ -272,6 +290,7 @@ class FilesSource:
                 owner: delivery(self._dataset, calendar, owner, one, origin=_origin(entry.label, file, one), at=now())
                 for owner, one in owners.items()
             }
+            self._require_prices_like_those_held(calendar, given.values())
         except (UnreadableFileError, RefusedFileError) as error:
             self._refuse(entry, str(error))
             return {}
@@ -301,6 +320,11 @@ class FilesSource:
 
     def _say(self, entry: Entry, outcome: Literal["taken in", "refused", "left"], about: str) -> None:
         self.handled.append(Handled(entry.label, outcome, about))
+
+    def _require_prices_like_those_held(self, calendar: Calendar, given: Iterable[Delivery]) -> None:
+        for one in given:
+            if self._lake and (found := beside_held(self._lake, self._dataset, calendar, one)):
+                raise OtherPricesError(one.instrument, found[0].sentence)
 
     def _require_known(self, instruments: Iterable[str]) -> None:
         known = [instrument.id for instrument in self._dataset.instruments]
@@ -365,6 +389,6 @@ def _why(entry: Entry, found: str, dataset: Dataset) -> str:
     return (
         f"{entry.label} was not taken into {dataset.name}:\n\n    {found}\n\n"
         "Nothing of it was kept. Mend it and drop it into the folder again; or import it by hand, where an instrument, a\n"
-        "format, a time zone and a label can be said:\n\n"
+        "format, a time zone and a label can be said, and where prices of another size are told and kept all the same:\n\n"
         f"    gauntlet import FILE --dataset {dataset.name} --instrument ID [--format F] [--timezone Z] [--label open|close]\n"
     )

@@ -167,6 +167,35 @@ def test_what_looks_wrong_is_said_beside_the_json(check: Gauntlet, tmp_path: Pat
     assert "looks wrong: " in check(file)[1]
 
 
+def test_a_volume_that_is_no_number_is_said_and_changes_no_count(check: Gauntlet, tmp_path: Path) -> None:
+    file = written(tmp_path / "text.csv", range(0, 1440, 5))
+    file.write_text(file.read_text().replace("11.0,5.0", "11.0,plenty", 1).replace("11.0,5.0", "11.0,inf", 1))
+    code, out, err = check(file, "--json")
+    assert (code, list(documents(out)[0])) == (0, KEYS)
+    assert f"{file}: 2 rows have a volume that is no number" in err
+
+
+def test_bars_of_a_time_to_come_are_said(check: Gauntlet, tmp_path: Path) -> None:
+    file = written(tmp_path / "later.csv", range(0, 1440, 5))
+    file.write_text(file.read_text().replace("2024-", "2099-"))
+    code, _, err = check(file, "--json")
+    assert code == 0
+    assert f"{file}: 288 of 288 rows are of times after now" in err
+
+
+def test_rows_that_contradict_each_other_are_told_with_the_key_that_keeps_the_last(
+    check: Gauntlet, tmp_path: Path
+) -> None:
+    file = written(tmp_path / "twice.csv", sorted([*range(0, 1440, 5), 5]))
+    file.write_text(file.read_text().replace("00:05:00,10.0", "00:05:00,9.5", 1))
+    code, _, err = check(file, "--json")
+    assert code == 1
+    assert "1 row contradicts an earlier one" in err
+    assert "`on_conflict: keep_last`" in err
+    file.write_text(file.read_text().replace("00:05:00,9.5", "00:05:00,10.0", 1))
+    assert "on_conflict" not in check(file, "--json")[2]
+
+
 @needs_shared_data
 def test_a_file_of_several_series_has_a_document_each(check: Gauntlet) -> None:
     _, out, _ = check(SHARED / "futures/lean_ES_1m.parquet", "--calendar", "CMES", "--json")

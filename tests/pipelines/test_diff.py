@@ -85,11 +85,24 @@ def test_only_what_came_since_the_day_counts_and_the_day_itself_does(small: Work
     assert restated_bars(small.lake, "crypto_5m", since=midnight.date(), instrument=BTC).is_empty()
 
 
-def test_what_became_of_nothing_is_an_infinite_change_and_nothing_of_nothing_none(small: Workplace) -> None:
+def test_a_volume_that_became_of_nothing_is_no_change_of_a_price(small: Workplace) -> None:
     row = restated(MONDAY, new=100.0)
     keep(small.lake, {**row, "volume": 0.0}, {**row, "ts": MONDAY + timedelta(days=1), "session": date(2017, 7, 18),
                                               "volume": 0.0, "new_volume": 0.0})  # fmt: skip
-    assert by_session(small.lake.read("restatements"))["largest"].to_list() == [float("inf"), 0.0]
+    assert by_session(small.lake.read("restatements"))["largest"].to_list() == [0.0, 0.0]
+
+
+def test_a_volume_of_any_size_is_no_largest_change_and_is_counted(small: Workplace) -> None:
+    row = restated(MONDAY, new=101.0)
+    keep(
+        small.lake,
+        {**row, "volume": 0.001, "new_volume": 12_075.0},
+        {**restated(MONDAY + minutes(5), new=100.0), "new_volume": None},
+        {**restated(MONDAY + minutes(10), new=100.0), "volume": None, "new_volume": None},
+        restated(MONDAY + minutes(15), new=None, kind="withdrawn"),
+    )
+    told = by_session(small.lake.read("restatements"))
+    assert told.select("largest", "volumes").rows() == [(0.01, 2)]
 
 
 def test_nothing_restated_is_a_sentence(
@@ -126,9 +139,8 @@ def test_the_command_shows_sessions_and_of_one_instrument_every_bar_old_and_new(
 
     assert _ended(monkeypatch, "--since", "2017-08-01", "--instrument", ETH, "--json") == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["sessions"] == [
-        {"instrument": ETH, "session": "2017-07-17", "changed": 1, "withdrawn": 1, "superseded": 0, "largest": 0.01}
-    ]
+    counted = {"changed": 1, "withdrawn": 1, "superseded": 0, "largest": 0.01, "volumes": 1}
+    assert document["sessions"] == [{"instrument": ETH, "session": "2017-07-17", **counted}]
     assert [bar["new_close"] for bar in document["bars"]] == [101.0, None]
     assert _ended(monkeypatch, "--since", "2017-08-01", "--instrument", ETH.lower(), "--json") == 0
     assert json.loads(capsys.readouterr().out) == document

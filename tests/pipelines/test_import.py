@@ -20,6 +20,7 @@ from pipelines import schedules
 from pipelines.cli.main import main
 from pipelines.code_location import build
 from pipelines.requests import ATTEMPTS
+from pipelines.run_night import run_night
 from pipelines.sensors import identity
 from pipelines.workplace import Workplace, open_workplace
 from quality import tables
@@ -96,6 +97,14 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
 def receipts(lake: Lake, dataset: str = "dropped") -> list[tuple[str, int, str]]:
     held = lake.read("receipts", dataset=dataset).sort("sequence")
     return held.select("instrument", "n_rows", "origin").rows()
+
+
+def hold(lake: Lake, dataset: str) -> None:
+    """A session of bars at 100, accepted before."""
+    stamps = [OPEN + timedelta(minutes=5 * n) for n in range(288)]
+    label = {"dataset": dataset, "instrument": BTC, "session": OPEN.date(), "sequence": 1, "filled": False}
+    prices = dict.fromkeys(("open", "high", "low", "close", "volume"), 100.0)
+    lake.append("bars", tables.frame("bars", [{**label, **prices, "ts": stamp} for stamp in stamps]))
 
 
 def everything(lake: Lake) -> dict[str, pl.DataFrame]:
@@ -203,6 +212,35 @@ def test_times_are_told_of_the_data_sets_own_span(
     assert suspicious(monkeypatch, capsys, tmp_path / "btcusd.csv") == told
 
 
+def test_what_lies_outside_of_the_data_sets_span_casts_no_doubt_on_the_clock(
+    workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evening = bars(day=-1, price=101.0).splitlines()[241:]  # four hours that would fit the span four hours later
+    (tmp_path / "btcusd.csv").write_text("\n".join([HEADER, *evening, bars(n=200).partition("\n")[2]]))
+    told = suspicious(monkeypatch, capsys, tmp_path / "btcusd.csv")
+    assert not [one for one in told if "would fit" in one]
+    assert any("the rest is kept and not used" in one for one in told)
+
+
+def test_volumes_that_are_missing_where_they_are_what_traded_are_told(
+    workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = bars().splitlines()[1:3]
+    without = [line.rpartition(",")[0] + "," for line in bars().splitlines()[1:]]
+    cases = {
+        "all": ([*without], "no row has a volume, and those of crypto_5m are what traded"),
+        "some": ([first, *without[1:]], "287 rows of 288 lack a volume, and the others have one"),
+        "text": ([first, f"{second}x", *without[2:]], "1 row has a volume that is no number"),
+    }
+    for name, (lines, sentence) in cases.items():
+        (tmp_path / f"btcusd {name}.csv").write_text("\n".join([HEADER, *lines, ""]))
+        assert any(sentence in one for one in suspicious(monkeypatch, capsys, tmp_path / f"btcusd {name}.csv")), name
+    path = workplace.settings.project / "datasets" / "crypto_5m.yaml"
+    path.write_text(path.read_text().replace("volume: traded", "volume: none"))
+    for name in cases:
+        assert suspicious(monkeypatch, capsys, tmp_path / f"btcusd {name}.csv") == [], name
+
+
 def test_rows_of_times_to_come_are_told_and_speak_for_no_session(
     workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -231,10 +269,7 @@ def test_prices_of_another_size_than_those_held_are_told(
     price: float,
     told: list[str],
 ) -> None:
-    stamps = [OPEN + timedelta(minutes=5 * n) for n in range(288)]
-    label = {"dataset": "crypto_5m", "instrument": BTC, "session": OPEN.date(), "sequence": 1, "filled": False}
-    prices = dict.fromkeys(("open", "high", "low", "close", "volume"), 100.0)
-    workplace.lake.append("bars", tables.frame("bars", [{**label, **prices, "ts": stamp} for stamp in stamps]))
+    hold(workplace.lake, "crypto_5m")
     (tmp_path / "btcusd.csv").write_text(bars(day=day, price=price))
     found = suspicious(monkeypatch, capsys, tmp_path / "btcusd.csv")
     assert [sentence for sentence in found if sentence.startswith("prices")] == told
@@ -376,6 +411,42 @@ def test_all_that_waits_is_kept_and_put_away(workplace: Workplace, dropped: Data
         "refused/mystery.csv.why.txt",
     }
     assert empty_inbox(workplace, dropped) == TakenIn(0, 0, 0, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("day", "price", "outcome"),
+    [(0, 499.0, "taken in"), (0, 500.0, "refused"), (1, 20.0, "refused"), (3, 1.0, "taken in")],
+)
+def test_prices_of_another_size_than_those_held_are_refused_with_the_way_to_bring_them(
+    workplace: Workplace, dropped: Dataset, inbox: Path, day: int, price: float, outcome: str
+) -> None:
+    """Traps 14 and 21."""
+    hold(workplace.lake, "dropped")
+    drop(inbox, "btcusd.csv", bars(day=day, price=price))
+    source = FilesSource(dropped, workplace.settings, lake=workplace.lake)
+    take_in(workplace.lake, dropped, source)
+    (handled,) = source.handled
+    assert handled.outcome == outcome
+    if outcome == "refused":
+        why = (inbox / "refused" / "btcusd.csv.why.txt").read_text()
+        assert f"{BTC}: prices are {price / 100:g} times those held" in why
+        assert "gauntlet import FILE --dataset dropped" in why
+        assert receipts(workplace.lake) == []
+
+
+def test_a_night_knows_the_files_that_were_refused_and_the_bars_that_were_restated(
+    workplace: Workplace, inbox: Path
+) -> None:
+    drop(inbox, "btcusd.csv", bars())
+    drop(inbox, "mystery.csv", bars())
+    first = run_night(workplace, only=["dropped"], no_later_than=None, say=lambda _: None)
+    assert [(one.dataset, one.file) for one in first.refused] == [("dropped", "mystery.csv")]
+    assert "no instrument answers to it" in first.refused[0].about
+    assert first.restated == {}
+    drop(inbox, "btcusd again.csv", bars(n=100, price=101.0))
+    second = run_night(workplace, only=["dropped"], no_later_than=None, say=lambda _: None)
+    assert second.refused == []
+    assert second.restated == {"dropped": 100}
 
 
 def test_the_same_file_again_is_no_new_receipt_and_is_put_away_beside_the_first(

@@ -2,12 +2,14 @@
 
 import json
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipelines.cli.main import main
+from quality import tables
 from resources.lake import Lake
 from tests.small_project import write_project
 
@@ -83,6 +85,54 @@ def test_a_map_file_changes_nothing_and_says_what_to_write(
     dataset.write_text(dataset.read_text().replace("tier", listing, 1))
     assert run(monkeypatch, str(project / "map.csv"), *WHERE) == 0
     assert "Nothing to do" in capsys.readouterr().out
+
+
+def test_closes_of_another_size_than_those_held_are_suspicious(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake = Lake(root=str(project / "home" / "lake"), lock_path=str(project / "home" / "lock"))
+    session = datetime(2017, 7, 10, tzinfo=UTC)
+    labels = {"dataset": "crypto_5m", "instrument": "BTCUSD.BITFINEX", "sequence": 1, "filled": False}
+    closes = [(session, 25_000.0), (session + timedelta(hours=1), 2_400.0)]  # the last of the session counts
+    held = [
+        {
+            **labels,
+            "session": ts.date(),
+            "ts": ts,
+            **dict.fromkeys(("open", "high", "low", "close"), close),
+            "volume": 1.0,
+        }
+        for ts, close in closes
+    ]
+    lake.append("bars", tables.frame("bars", held))
+    assert run(monkeypatch, str(project / "btc.csv"), *WHERE, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["suspicious"] == []
+    (project / "other.csv").write_text(FACTORS.replace("2500", "30"))
+    assert run(monkeypatch, str(project / "other.csv"), *WHERE) == 0
+    assert "suspicious: its closes are 0.0125 times those held of 1 session that both have" in capsys.readouterr().out
+    assert len(stated(project)) == 4, "said, and kept"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "named"),
+    [
+        pytest.param("ethusd.csv", FACTORS, "ETHUSD.BITFINEX", id="the name of a factor file"),
+        pytest.param("map.csv", NAMES.replace("btc", "ethusd"), "ETHUSD.BITFINEX", id="the newest name in a map file"),
+    ],
+)
+def test_actions_of_another_instrument_are_refused(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    file: str,
+    text: str,
+    named: str,
+) -> None:
+    (project / file).write_text(text)
+    assert run(monkeypatch, str(project / file), *WHERE) == 2
+    assert f"{file} says {named}, and was brought for BTCUSD.BITFINEX" in capsys.readouterr().err
+    assert stated(project) == []
+    assert run(monkeypatch, str(project / file), "--dataset", "crypto_5m", "--instrument", named) == 0
 
 
 REFUSED = [

@@ -98,6 +98,16 @@ def test_an_answer_in_csv_can_be_read_again(
     assert len(read) == 3
 
 
+def test_what_is_no_finite_number_is_named_and_only_null_is_blank(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    query = "SELECT 'nan'::DOUBLE AS a, 'inf'::DOUBLE AS b, '-inf'::DOUBLE AS c, NULL::DOUBLE AS d, 1.5::DOUBLE AS e"
+    assert run(monkeypatch, query) == 0
+    assert capsys.readouterr().out.split()[-4:] == ["NaN", "inf", "-inf", "1.5"]
+    assert run(monkeypatch, query, "--csv") == 0
+    assert capsys.readouterr().out.splitlines()[1] == "NaN,inf,-inf,,1.5"
+
+
 def test_a_long_answer_is_shown_in_part_and_written_whole(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

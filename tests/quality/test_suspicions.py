@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from pipelines.cli.check import due_bars
-from quality.suspicions import Series, across, beside, within
+from quality.suspicions import Series, across, ahead, beside, beside_references, within
 from resources.bar_files.reading import read_bar_file
 from resources.calendars import open_calendar
 from resources.sources.protocol import RECEIVED
@@ -141,6 +141,18 @@ SHOWN = [
     ),
     pytest.param(
         ("crypto/bitfinex_1m/BTCUSD_2016-07_2017-01.parquet", "24/7", None), "missing_sessions", "7 sessions", id="29: a halt"
+    ),
+    pytest.param(
+        ("messy/market_prices/f_AZN.L_H1_fails_on_vol_dtype.csv.gz", "none", None),
+        "volume",
+        "1 row has a volume that is no number",
+        id="40: text in a volume",
+    ),
+    pytest.param(
+        ("equity/yahoo_intraday/MSFT_1D_860313_240214.csv.gz", "XNYS", None),
+        "rounding",
+        "1,151 bars from 1986-03-13 00:00 on have prices of two digits at most (such as 0.1)",
+        id="44: adjusted and rounded to cents",
     ),
     pytest.param(("messy/alphavantage_daily_adjusted.csv", "24/7", None), "calendar", "Saturdays", id="not round the clock"),
 ]  # fmt: skip
@@ -344,6 +356,53 @@ def test_prices_of_another_size_are_told_of_the_bar_next_to_those_held(held: sli
     assert beside(series[new], before) == []
     (found,) = beside(series[new].with_columns(pl.col("open", "high", "low", "close") * 100), before)
     assert "times those held next to it" in found.sentence
+
+
+def test_volumes_that_are_no_numbers_and_volumes_that_some_rows_lack_are_counted() -> None:
+    def volumes(*first: float | None) -> list[str]:
+        series = bars(WALK, volume=[*first, *(float(i) for i in range(len(WALK) - len(first)))])
+        return [found.sentence for found in within(series) if found.name == "volume"]
+
+    assert volumes() == []
+    assert "2 rows have a volume that is no number" in volumes(float("nan"), float("inf"))[0]
+    assert volumes(None) == ["1 row of 200 lacks a volume, and the others have one"]
+    assert volumes(*[None] * 200) == []
+
+
+@pytest.mark.parametrize(
+    ("closes", "expected"),
+    [
+        pytest.param([round(0.1 + 0.01 * (i % 3), 2) for i in range(60)], ["rounding"], id="cents of a price in cents"),
+        pytest.param([10.0 + 10 * (i % 3) for i in range(60)], ["rounding"], id="whatever the unit"),
+        pytest.param([11.0 + 7 * (i % 3) + i % 5 for i in range(60)], [], id="moves of many steps"),
+        pytest.param([round(0.1 + 0.01 * (i % 3), 2) for i in range(20)], [], id="too few moves to tell"),
+        pytest.param([0.1] * 60, [], id="a price that stands still"),
+        pytest.param([round(0.1 + 0.001 * (i % 3), 3) for i in range(60)], [], id="three digits"),
+    ],
+)
+def test_trap_44_two_digits_that_move_by_the_last_one_are_rounded(closes: list[float], expected: list[str]) -> None:
+    same = dict.fromkeys(("open", "high", "low"), closes)
+    found = [name for name in names(bars(closes, **same)) if name == "rounding"]
+    assert found == expected
+
+
+def test_closes_that_a_corporate_action_file_remembers_are_compared_with_those_held() -> None:
+    def references(factor: float) -> list[str]:
+        days = [date(2024, 3, day) for day in (4, 5, 6)]
+        held = pl.DataFrame({"session": days, "close": [10.0, 11.0, 12.0]})
+        stated = pl.DataFrame({"session": [*days[1:], date(2050, 12, 31)], "close": [11 * factor, 12 * factor, 0.0]})
+        return [found.sentence for found in beside_references(stated, held)]
+
+    assert references(1.0) == references(4.9) == []
+    assert references(5.0)[0].startswith("its closes are 5 times those held of 2 sessions that both have")
+    assert references(0.1)[0].startswith("its closes are 0.1 times")
+
+
+def test_times_to_come_are_told() -> None:
+    rows = bars(WALK).rows
+    assert ahead(rows, at=rows["ts"][-1]) == []
+    (found,) = ahead(rows, at=rows["ts"][-3])
+    assert found.sentence.startswith("2 of 200 rows are of times after now, 2024-")
 
 
 def test_nothing_is_made_of_nothing() -> None:

@@ -315,7 +315,31 @@ class TestTraps:
             write(OHLCV, f"{first},not_digits,12,9,11,5", f"{second},10,12,9,11,no volume", *bars(third))
         )
         assert rows(file)["open"].to_list() == [None, 10, 10]
-        assert rows(file)["volume"].to_list() == [5, None, 5]
+        assert rows(file)["volume"].fill_nan(-1).to_list() == [5, -1, 5]
+
+    @pytest.mark.parametrize("unknown", ["", "nan", "NaN", "null", "None", "-", "N/A", " n/a "])
+    def test_40_a_volume_that_nobody_knows_is_null(self, write, unknown):
+        file = read_bar_file(write(OHLCV, *(f"{ts},10,12,9,11,{unknown}" for ts in minutes(3))))
+        assert rows(file)["volume"].to_list() == [None] * 3
+
+    @pytest.mark.parametrize("written", ["many", "1,000x", "1.2.3", "--"])
+    def test_40_a_volume_that_is_text_is_not_a_number_and_not_unknown(self, write, written):
+        file = read_bar_file(write(OHLCV, *(f'{ts},10,12,9,11,"{written}"' for ts in minutes(3))))
+        assert rows(file)["volume"].is_nan().all()
+
+    @pytest.mark.parametrize("written", ["inf", "Infinity", "1e400", "9" * 5_000])
+    def test_40_a_volume_beyond_all_numbers_is_infinite(self, write, written):
+        file = read_bar_file(write(OHLCV, *(f"{ts},10,12,9,11,{written}" for ts in minutes(3))))
+        assert rows(file)["volume"].is_infinite().all()
+
+    def test_40_a_volume_of_a_parquet_that_is_nan_is_not_known(self, tmp_path):
+        path = tmp_path / "a.parquet"
+        stamps = [datetime(2024, 1, day, tzinfo=UTC) for day in (2, 3, 4)]
+        volumes = [float("nan"), None, 5.0]
+        pl.DataFrame(
+            {"date": stamps, **{n: [value] * 3 for n, value in BITS.items()}, "volume": volumes}
+        ).write_parquet(path)
+        assert rows(read_bar_file(path))["volume"].to_list() == [None, None, 5]
 
     def test_40_blank_rows_count_and_blank_lines_do_not(self, write):
         first, second = minutes(2)
