@@ -70,7 +70,7 @@ def take_in(lake: Lake, dataset: Dataset, source: FilesSource) -> TakenIn:
             for one in source.deliveries(instrument, first=dataset.start, last=at.date())
         )
         got = keep(lake, dataset, waiting, at=at)
-        n_statements += statements.keep(lake, dataset.name, source.statements(), at=at)
+        n_statements += statements.keep(lake, dataset.name, source.statements(), at=at, receipts=got.receipts)
         source.settle()
         rows, new_rows, n_receipts = rows + got.rows, new_rows + got.new_rows, n_receipts + got.receipts.height
     return TakenIn(rows, new_rows, n_receipts, n_statements, source.handled)

@@ -16,6 +16,7 @@ from pipelines.workplace import Workplace
 from quality.datasets import Dataset
 from resources.inbox import REFUSED, WHY, folder_of
 from resources.lake import Condition
+from resources.retractions import retracted
 
 SHOWN_FILES = 10
 
@@ -56,7 +57,8 @@ def account(workplace: Workplace, dataset: Dataset, last: date) -> Account:
     """What became of the rows received for the data set's sessions up to `last`."""
     lake = workplace.lake
     of: dict[str, Condition] = {"dataset": dataset.name, "instrument": dataset.ids}
-    inside = pl.col("session").is_between(dataset.start, last)
+    stands = ~pl.col("sequence").is_in(retracted(lake, dataset.name)["sequence"].to_list())  # nor what was made of it
+    inside = pl.col("session").is_between(dataset.start, last) & stands
     rows = received(workplace, dataset, last)
     accepted = lake.scan("bars", **of).filter(inside, ~pl.col("filled"))
     quarantined = lake.scan("quarantine", **of).filter(inside).select("sequence", "line")

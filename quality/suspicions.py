@@ -105,7 +105,7 @@ def across(together: Sequence[Series]) -> list[Suspicion]:
     return [*found, *_of_common_gaps(together)]
 
 
-def beside(rows: pl.DataFrame, held: pl.DataFrame) -> list[Suspicion]:
+def beside(rows: pl.DataFrame, held: pl.DataFrame, *, split: float = 1.0) -> list[Suspicion]:
     """How the prices of a series fit the bars that are held of its instrument.
 
     Closes of the same bars are compared; where there are none, the last close with the open that follows it.
@@ -113,6 +113,8 @@ def beside(rows: pl.DataFrame, held: pl.DataFrame) -> list[Suspicion]:
     Args:
         rows: of the series: `ts open high low close volume`.
         held: of its sessions, and of the one before and after: `ts open close`, sorted.
+        split: new units per old one, of all splits known of these sessions; prices that one of the two has adjusted for
+            it, or that follow it, are no other ones.
     """
     bars = usable(rows)
     if bars.is_empty():
@@ -127,7 +129,11 @@ def beside(rows: pl.DataFrame, held: pl.DataFrame) -> list[Suspicion]:
         factors = [bars["open"][0] / close for close in before["close"]]
         factors += [bars["close"][-1] / opened for opened in after["open"]]
         where = "next to it"
-    far = [factor for factor in factors if abs(log(factor)) >= _OTHER_PRICES]
+    far = [
+        factor
+        for factor in factors
+        if all(abs(log(factor * known)) >= _OTHER_PRICES for known in (1.0, split, 1 / split))
+    ]
     return [
         Suspicion(
             "other_prices",

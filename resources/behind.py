@@ -28,6 +28,7 @@ class Behind:
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
         self._pending: deque[Future[None]] = deque()
+        self._failed = False
 
     def __enter__(self) -> Self:
         return self
@@ -52,4 +53,13 @@ class Behind:
     def _hand_over(self, write: Callable[[], None]) -> None:
         while len(self._pending) >= WAITING or (self._pending and self._pending[0].done()):
             self._pending.popleft().result()
-        self._pending.append(_THREAD.submit(write))
+        self._pending.append(_THREAD.submit(self._unless_one_failed, write))
+
+    def _unless_one_failed(self, write: Callable[[], None]) -> None:
+        if self._failed:  # what follows may speak of what was not written, as a receipt does of its rows
+            return
+        try:
+            write()
+        except BaseException:
+            self._failed = True
+            raise

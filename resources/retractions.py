@@ -24,13 +24,13 @@ _FILE = ["instrument", "source", "origin", "first", "last"]
 def standing_receipts(lake: Lake, dataset: str, **where: Condition) -> pl.DataFrame:
     """The receipts of a data set that count, of those that meet every condition."""
     receipts = lake.read("receipts", dataset=dataset, **where)
-    return receipts.join(_retracted(lake, dataset), on="sequence", how="anti", maintain_order="left")
+    return receipts.join(retracted(lake, dataset), on="sequence", how="anti", maintain_order="left")
 
 
 def standing_statements(lake: Lake, dataset: str) -> pl.DataFrame:
     """The rows of `raw_actions` of a data set that count."""
-    stated, retracted = lake.read("raw_actions", dataset=dataset), _retracted(lake, dataset)
-    if retracted.is_empty():
+    stated, taken_back = lake.read("raw_actions", dataset=dataset), retracted(lake, dataset)
+    if taken_back.is_empty():
         return stated
     receipts = lake.read("receipts", dataset=dataset).select(
         "received_at", "instrument", "source", "origin", first="first_session", last="last_session", receipt="sequence"
@@ -39,9 +39,14 @@ def standing_statements(lake: Lake, dataset: str) -> pl.DataFrame:
     fallen = (
         of_files.sort("received_at")
         .join_asof(receipts.sort("received_at", "receipt"), on="received_at", by=_FILE, check_sortedness=False)
-        .join(retracted, left_on="receipt", right_on="sequence", how="semi")
+        .join(taken_back, left_on="receipt", right_on="sequence", how="semi")
     )
     return stated.join(fallen, on="sequence", how="anti", maintain_order="left")
+
+
+def retracted(lake: Lake, dataset: str) -> pl.DataFrame:
+    """`sequence` of the receipts of a data set that count for nothing."""
+    return lake.read("retractions", dataset=dataset).select("sequence")
 
 
 def named(lake: Lake, dataset: str, sequences: Sequence[int]) -> pl.DataFrame:
@@ -66,10 +71,6 @@ def keep(lake: Lake, dataset: str, sequences: Sequence[int], *, why: str, at: da
     """Remember that these receipts count for nothing from now on, in one transaction."""
     rows = [{"dataset": dataset, "sequence": one, "retracted_at": at, "why": why} for one in sequences]
     lake.append("retractions", tables.frame("retractions", rows))
-
-
-def _retracted(lake: Lake, dataset: str) -> pl.DataFrame:
-    return lake.read("retractions", dataset=dataset).select("sequence")
 
 
 def _nearest(receipts: pl.DataFrame, sequence: int) -> list[str]:

@@ -2,7 +2,8 @@
 
 A statement speaks for the days from `first` to `last`, or for all time where they are None: a factor
 file says everything there is to say of an instrument, a bar file only what happened in its span. The
-same again is not kept again, unless its source has said something else of those days in between.
+same again is not kept again, unless its source has said something else of those days in between, or
+it came with bars that were not held: a receipt that stands stands with what its file stated.
 """
 
 from collections.abc import Iterable
@@ -16,6 +17,8 @@ from quality.actions import ACTION
 from resources.lake import Lake
 from resources.retractions import standing_statements
 
+NO_RECEIPTS = tables.empty("receipts")
+
 
 class Statement(NamedTuple):
     """What one source says of one instrument."""
@@ -28,13 +31,22 @@ class Statement(NamedTuple):
     last: date | None = None
 
 
-def keep(lake: Lake, dataset: str, statements: Iterable[Statement], *, at: datetime) -> int:
-    """Append those that say something new, in one transaction; how many did."""
+def keep(
+    lake: Lake,
+    dataset: str,
+    statements: Iterable[Statement],
+    *,
+    at: datetime,
+    receipts: pl.DataFrame = NO_RECEIPTS,
+) -> int:
+    """Append those that say something new, or came with one of the new `receipts`, in one transaction; how many did."""
     numbered = lake.scan("raw_actions", dataset=dataset).select(pl.col("sequence").max()).collect().item()
     known, newest = standing_statements(lake, dataset), int(numbered or 0)
     new: list[pl.DataFrame] = []
+    with_bars = set(receipts.select("instrument", "origin", "first_session", "last_session").rows())
     for statement in statements:
-        if _is_held(known, statement):
+        of_file = (statement.instrument, statement.origin, statement.first, statement.last)
+        if of_file not in with_bars and _is_held(known, statement):
             continue
         sequence = newest + len(new) + 1
         new.append(_rows(dataset, statement, sequence=sequence, at=at))

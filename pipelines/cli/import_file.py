@@ -61,7 +61,7 @@ def import_file(
     with lock.held(workplace.settings.lock, purpose="gauntlet import", wait=False):
         got = keep(workplace.lake, into, [given], at=at, source="files")
         if stated := statement(read, given, series, source="files"):
-            statements.keep(workplace.lake, into.name, [stated], at=at)
+            statements.keep(workplace.lake, into.name, [stated], at=at, receipts=got.receipts)
     result["new"] = not got.receipts.is_empty()
     typer.echo(json.dumps(result, indent=2) if as_json else _told(result))
 
@@ -115,7 +115,7 @@ def _result(
             *_of_times(dataset, instrument, calendar, stamps, due, at=at),
             *_of_volume(dataset, given),
             *(found.sentence for found in _within(dataset, calendar, read, series, due)),
-            *(found.sentence for found in beside_held(workplace.lake, dataset, calendar, given)),
+            *(found.sentence for found in beside_held(workplace.lake, dataset, calendar, given, series.actions)),
         ],
         "next": f"gauntlet nightly --dataset {dataset.name}",
     }

@@ -10,7 +10,7 @@ import polars as pl
 
 from quality.formats import Format
 
-_NOT_KNOWN = ("", "nan", "null", "none", "-", "n/a")
+_NOT_KNOWN = ("", "nan", "null", "none", "nil", "-", "--", ".", "n/a", "n.a.", "na", "#n/a", "<na>")
 
 
 def number(column: pl.Series, layout: Format, *, powers: bool = False) -> pl.Series:

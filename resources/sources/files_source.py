@@ -55,6 +55,7 @@ from resources.errors import (
 )
 from resources.inbox import Entry, Inbox, folder_of, require_plain, settled, watched
 from resources.lake import Between, Lake
+from resources.retractions import retracted
 from resources.settings import Settings
 from resources.sources.protocol import ACTIONS, RECEIVED, Delivery, Instrument
 from resources.statements import Statement
@@ -162,12 +163,22 @@ def statement(file: BarFile, given: Delivery, series: Series, *, source: str) ->
     return Statement(given.instrument, actions, source, given.origin, given.first, given.last)
 
 
-def beside_held(lake: Lake, dataset: Dataset, calendar: Calendar, given: Delivery) -> list[Suspicion]:
-    """How a delivery's prices fit the bars held of its sessions, and of the one before and after."""
+def beside_held(
+    lake: Lake, dataset: Dataset, calendar: Calendar, given: Delivery, stated: pl.DataFrame
+) -> list[Suspicion]:
+    """How a delivery's prices fit the bars held of its sessions, and of the one before and after.
+
+    A split that is known, or that its file has `stated`, explains itself. Bars of retracted receipts do not count, also
+    while they were not judged again.
+    """
     near = calendar.closes(given.first, given.last)["session"]
     window = Between(near[0], near[-1] + timedelta(days=1))
-    held = lake.scan("bars", dataset=dataset.name, instrument=given.instrument, session=window)
-    return beside(given.rows, held.select("ts", "open", "close").sort("ts").collect())
+    held = lake.read("bars", dataset=dataset.name, instrument=given.instrument, session=window)
+    held = held.join(retracted(lake, dataset.name), on="sequence", how="anti")
+    known = lake.read("corporate_actions", dataset=dataset.name, instrument=given.instrument, ex_date=window)
+    splits = pl.concat([frame.select("ex_date", "kind", "value") for frame in (known, stated)]).unique()
+    inside = splits.filter(pl.col("kind") == "split", pl.col("ex_date").is_between(near[0], near[-1]))
+    return beside(given.rows, held.select("ts", "open", "close").sort("ts"), split=float(inside["value"].product()))
 
 
 class FilesSource:
@@ -290,7 +301,8 @@ class FilesSource:
                 owner: delivery(self._dataset, calendar, owner, one, origin=_origin(entry.label, file, one), at=now())
                 for owner, one in owners.items()
             }
-            self._require_prices_like_those_held(calendar, given.values())
+            for owner, one in owners.items():
+                self._require_prices_like_those_held(calendar, given[owner], one.actions)
         except (UnreadableFileError, RefusedFileError) as error:
             self._refuse(entry, str(error))
             return {}
@@ -321,10 +333,9 @@ class FilesSource:
     def _say(self, entry: Entry, outcome: Literal["taken in", "refused", "left"], about: str) -> None:
         self.handled.append(Handled(entry.label, outcome, about))
 
-    def _require_prices_like_those_held(self, calendar: Calendar, given: Iterable[Delivery]) -> None:
-        for one in given:
-            if self._lake and (found := beside_held(self._lake, self._dataset, calendar, one)):
-                raise OtherPricesError(one.instrument, found[0].sentence)
+    def _require_prices_like_those_held(self, calendar: Calendar, given: Delivery, stated: pl.DataFrame) -> None:
+        if self._lake and (found := beside_held(self._lake, self._dataset, calendar, given, stated)):
+            raise OtherPricesError(given.instrument, found[0].sentence)
 
     def _require_known(self, instruments: Iterable[str]) -> None:
         known = [instrument.id for instrument in self._dataset.instruments]

@@ -25,8 +25,9 @@ from pipelines.sensors import identity
 from pipelines.workplace import Workplace, open_workplace
 from quality import tables
 from quality.datasets import Dataset
-from resources import lock
+from resources import lock, retractions
 from resources.calendars import open_calendar
+from resources.clock import now
 from resources.lake import Lake
 from resources.sources.files_source import FilesSource
 from tests.sample_packing import SHARED
@@ -434,6 +435,34 @@ def test_prices_of_another_size_than_those_held_are_refused_with_the_way_to_brin
         assert receipts(workplace.lake) == []
 
 
+def test_prices_of_a_retracted_receipt_refuse_no_file(workplace: Workplace, dropped: Dataset, inbox: Path) -> None:
+    hold(workplace.lake, "dropped")
+    retractions.keep(workplace.lake, "dropped", [1], why="another instrument", at=now())
+    drop(inbox, "btcusd.csv", bars(day=1, price=20.0))
+    source = FilesSource(dropped, workplace.settings, lake=workplace.lake)
+    take_in(workplace.lake, dropped, source)
+    assert [one.outcome for one in source.handled] == ["taken in"]
+
+
+@pytest.mark.parametrize(("price", "outcome"), [(10.0, "taken in"), (20.0, "taken in"), (10_000.0, "refused")])
+def test_a_split_that_is_known_refuses_no_file(
+    workplace: Workplace, dropped: Dataset, inbox: Path, price: float, outcome: str
+) -> None:
+    hold(workplace.lake, "dropped")
+    split = {
+        "dataset": "dropped",
+        "instrument": BTC,
+        "ex_date": OPEN.date() + timedelta(days=1),
+        "kind": "split",
+        "value": 10.0,
+    }
+    workplace.lake.append("corporate_actions", tables.frame("corporate_actions", [split]))
+    drop(inbox, "btcusd.csv", bars(day=1, price=price))
+    source = FilesSource(dropped, workplace.settings, lake=workplace.lake)
+    take_in(workplace.lake, dropped, source)
+    assert [one.outcome for one in source.handled] == [outcome]
+
+
 def test_a_night_knows_the_files_that_were_refused_and_the_bars_that_were_restated(
     workplace: Workplace, inbox: Path
 ) -> None:
@@ -518,7 +547,7 @@ def test_every_real_file_is_taken_in_or_refused_and_none_is_lost(
 TAKE_IN = """
 from assets.imported_files import take_in
 from pipelines.workplace import open_workplace
-from resources import lock
+from resources import lock, retractions
 from resources.sources.files_source import FilesSource
 workplace = open_workplace()
 dataset = workplace.project.datasets["dropped"]

@@ -349,6 +349,16 @@ def test_prices_of_another_size_than_those_held_are_told(rows: slice, factor: fl
     assert all((sentence or "") in one.sentence for one in found)
 
 
+@pytest.mark.parametrize(
+    ("factor", "split", "told"), [(0.1, 10.0, False), (10.0, 10.0, False), (0.1, 1.0, True), (0.1, 2.0, True)]
+)
+def test_a_split_that_is_known_explains_itself(factor: float, split: float, *, told: bool) -> None:
+    series = bars(WALK).rows
+    held = series[:100].select("ts", "open", "close")
+    new = series[100:200].with_columns(pl.col("open", "high", "low", "close") * factor)
+    assert bool(beside(new, held, split=split)) == told
+
+
 @pytest.mark.parametrize(("held", "new"), [(slice(0, 100), slice(100, 200)), (slice(100, 200), slice(0, 100))])
 def test_prices_of_another_size_are_told_of_the_bar_next_to_those_held(held: slice, new: slice) -> None:
     series = bars(WALK).rows

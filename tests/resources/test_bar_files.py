@@ -317,12 +317,14 @@ class TestTraps:
         assert rows(file)["open"].to_list() == [None, 10, 10]
         assert rows(file)["volume"].fill_nan(-1).to_list() == [5, -1, 5]
 
-    @pytest.mark.parametrize("unknown", ["", "nan", "NaN", "null", "None", "-", "N/A", " n/a "])
+    @pytest.mark.parametrize(
+        "unknown", ["", "nan", "NaN", "null", "None", "-", "--", "N/A", " n/a ", "NA", "#N/A", "<NA>"]
+    )
     def test_40_a_volume_that_nobody_knows_is_null(self, write, unknown):
         file = read_bar_file(write(OHLCV, *(f"{ts},10,12,9,11,{unknown}" for ts in minutes(3))))
         assert rows(file)["volume"].to_list() == [None] * 3
 
-    @pytest.mark.parametrize("written", ["many", "1,000x", "1.2.3", "--"])
+    @pytest.mark.parametrize("written", ["many", "1,000x", "1.2.3", "---"])
     def test_40_a_volume_that_is_text_is_not_a_number_and_not_unknown(self, write, written):
         file = read_bar_file(write(OHLCV, *(f'{ts},10,12,9,11,"{written}"' for ts in minutes(3))))
         assert rows(file)["volume"].is_nan().all()

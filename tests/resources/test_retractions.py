@@ -96,11 +96,20 @@ def test_one_that_was_retracted_before_is_refused_with_when_and_why(lake: Lake) 
 # What files state of corporate actions
 
 
-def state(lake: Lake, value: float, *, origin: str = f"fake/{ONE}", at: datetime = AT, whole: bool = False) -> int:
+def state(
+    lake: Lake,
+    value: float,
+    *,
+    origin: str = f"fake/{ONE}",
+    at: datetime = AT,
+    whole: bool = False,
+    came_with: Received | None = None,
+) -> int:
     """What the file of a receipt says of its sessions; with `whole`, what the source says of all time."""
     stated = pl.DataFrame([(DAYS[4], "split", value)], ACTION, orient="row")
     span = (None, None) if whole else (DAYS[0], DAYS[9])
-    return statements.keep(lake, "small", [Statement(ONE, stated, "sample", origin, *span)], at=at)
+    receipts = came_with.receipts if came_with else statements.NO_RECEIPTS
+    return statements.keep(lake, "small", [Statement(ONE, stated, "sample", origin, *span)], at=at, receipts=receipts)
 
 
 def values(lake: Lake) -> list[float]:
@@ -135,6 +144,15 @@ def test_a_better_file_of_the_same_name_and_sessions_keeps_what_it_states(lake: 
     state(lake, 5.0, at=AT + HOUR)
     retract(lake, 1)
     assert values(lake) == [5.0]
+
+
+def test_a_better_file_that_states_the_same_keeps_it(lake: Lake) -> None:
+    ask(lake, seed=1)
+    state(lake, 2.0)
+    better = ask(lake, seed=2, at=AT + HOUR)
+    assert state(lake, 2.0, at=AT + HOUR, came_with=better) == 1
+    retract(lake, 1)
+    assert values(lake) == [2.0]
 
 
 def test_the_same_said_again_after_a_retraction_is_a_new_statement(lake: Lake) -> None:
