@@ -4,7 +4,8 @@ import tests.conftest  # noqa: F401, I001 - it says where the cache is, so it co
 import numpy as np
 
 from engine.costs import FeePeriod, FeeTier
-from engine.simulator import Decisions, Instrument, Market, Rules, Size, simulate
+from engine.simulator.inputs import Decisions, Instrument, Market, Rules, Size
+from engine.simulator.simulation import simulate
 
 
 def main() -> None:

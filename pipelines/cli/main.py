@@ -4,7 +4,19 @@ import sys
 
 import typer
 
-from pipelines.cli import backfill, check, data_docs, diff, import_actions, import_file, night, promotion, sql, ui
+from pipelines.cli import (
+    backfill,
+    check,
+    data_docs,
+    diff,
+    import_actions,
+    import_file,
+    night,
+    promotion,
+    simulate,
+    sql,
+    ui,
+)
 
 app = typer.Typer(
     help="A research-to-live factory for systematic trading strategies.",
@@ -17,6 +29,7 @@ app.command("ui")(ui.ui)
 app.command("backfill")(backfill.backfill)
 app.command("diff")(diff.diff)
 app.command("check")(check.check)
+app.command("simulate")(simulate.simulate)
 app.command("import")(import_file.import_file)
 app.command("sql")(sql.sql)
 app.command("data-docs")(data_docs.data_docs)

@@ -6,17 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.costs import FeePeriod, FeeTier
-from engine.simulator import (
-    REASONS,
-    REJECTIONS,
-    Decisions,
-    Instrument,
-    Market,
-    Rules,
-    Size,
-    Target,
-    simulate,
-)
+from engine.simulator.inputs import Decisions, Exits, Instrument, Market, Rules, Size, Stop, Target
+from engine.simulator.simulation import simulate
+from engine.simulator.words import REASONS, WHY
 from tests.oracles import simulated
 
 HOUR = 3_600_000_000
@@ -116,7 +108,11 @@ def kernel(scenario):
         FeePeriod(begin, tuple(FeeTier(*tier) for start, *tier in rules["fees"] if start == begin)) for begin in starts
     )
     size = Size(rules.pop("size"), rules.pop("amount"), rules.pop("cap"))
-    targets = tuple(Target(*target) for target in rules["targets"])
+    exits = Exits(
+        stop=Stop(distances=True) if rules.pop("stop") else None,
+        targets=tuple(Target(*target) for target in rules.pop("targets")),
+        break_even_after=1 if rules.pop("break_even_after_first") else None,
+    )
     return simulate(
         Market(
             np.array(scenario["ts"]),
@@ -134,7 +130,7 @@ def kernel(scenario):
             column(scenario, "embargoed", missing=False, dtype=bool),
         ),
         [Instrument(**instrument) for instrument in scenario["instruments"]],
-        Rules(**{**rules, "size": size, "fees": fees, "targets": targets}),
+        Rules(**{**rules, "size": size, "fees": fees, "exits": exits}),
     )
 
 
