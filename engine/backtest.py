@@ -1,7 +1,7 @@
 """One strategy over history: bars to decisions to a simulation, and the returns that are judged.
 
 1. `grid` lays the instruments' raw bars side by side on the union of their bars, and beside them
-   what does not depend on the signal: corporate actions, stop distances, embargoes;
+   what does not depend on the signal: volumes, corporate actions, stop distances, embargoes;
 2. `decisions` asks the strategy, instrument by instrument, on adjusted columns, and lays its
    answers on the same grid;
 3. `run` simulates a half-open range of that grid, starting flat with the plan's cash;
@@ -87,6 +87,8 @@ def grid(history: History, plan: Plan) -> Grid:
             closes=prices["close"],
             splits=splits,
             dividends=dividends,
+            volumes=_laid_out([history.raw[one]["volume"].to_numpy() for one in ids], rows_of, clock.height),
+            sessions=clock["session"].to_physical().cast(pl.Int64).to_numpy(),
         ),
         sessions=clock["session"],
         stop_distances=_laid_out(stop, rows_of, clock.height) if stop else np.full((clock.height, len(ids)), np.nan),

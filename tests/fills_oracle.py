@@ -68,7 +68,8 @@ Readings, where the contract leaves something open:
     the equity before that day's first bar. Trades an hour and a day count entries by first fill in the clock hour or day
     of the decision's instant (the session to come, after a close), and entries still waiting. A trade that made nothing
     ends a losing streak and starts no cooldown.
-19. kill_switch cancels what waits to enter, reason `kill_switch`. Thrown above its drawdown, not at it.
+19. kill_switch cancels what waits to enter, reason `kill_switch`. Thrown above its drawdown, not at it. Beyond both
+    limits later entries are refused for `max_drawdown`, which the contract lists first; the positions close all the same.
 20. Funding instants between two bars of an instrument (missing bars, nights) are charged on what is carried into the next
     one. Any kind pays funding where a row names it. Borrow is on the quantity after a split, at the close adjusted.
 21. A fraction of a lot is paid out at the open without costs, before a dividend: a fill without an order (null), why
@@ -78,7 +79,8 @@ Readings, where the contract leaves something open:
 23. ttl counts bars that are due by the calendar. Time stops count `bar` numbers and wait where the bar is missing. A
     session close that its missing last bar swallowed happens at the next open. A bar with a price that is no
     number is missing, its place in time stays; a volume that is no number is not known.
-24. Bankruptcy and liquidation: at the open at or beyond. Cross: the mark's open, inside the bar the liquidation price.
+24. Bankruptcy and liquidation: at the open at or beyond; on last prices also at once where an entry's fill leaves the
+    price at or beyond. Cross: the mark's open, inside the bar the liquidation price.
     `margin` is an instrument's key, else the account's. Only `binance` differs in cross. A liquidation is not counted in
     the cap. At a position's entry at the open the mark's open is asked at once.
 25. Tiers: 30 days back from the decision's close, fills of any kind by their bar's open; exits of a position (stop,
@@ -1207,8 +1209,9 @@ class Book:
         position = self.positions[name]
         if position and self.liquidates_on(name) == "last":
             level = self.liquidation_price(name)
-            if level is not None and position["sign"] * (end - level) <= 0:
-                price = at if position["sign"] * (at - level) <= 0 else level
+            sign = position["sign"]
+            if level is not None and min(sign * at, sign * end) <= sign * level:
+                price = at if sign * (at - level) <= 0 else level
                 events.append((abs(price - at), False, "o-~", None, price))
         if not events:
             return None

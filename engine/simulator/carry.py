@@ -68,6 +68,8 @@ def _split_orders(terms: Record, s: Record, account: Record, ratio: float) -> No
             o.stop_distance /= ratio
             o.trail_distance /= ratio
             o.scale *= ratio
+            if terms.volume_column >= 0:
+                o.mean_volume *= ratio
             if o.role == FREE and o.quantity - o.filled <= 0.0:
                 end(o, account, CANCELLED, BELOW_MIN_NOTIONAL)
 
@@ -81,6 +83,7 @@ def _split_levels(s: Record, ratio: float) -> None:
     s.runner_level /= ratio
     s.highest /= ratio
     s.unit_risk /= ratio
+    s.scale *= ratio
 
 
 @rule

@@ -15,6 +15,7 @@ import llvmlite.binding
 import numba
 from numba import njit, types
 
+from engine.simulator.pointers import DESK, LOGS, TAPE
 from engine.simulator.schema import (
     ACCOUNT,
     CELL,
@@ -90,7 +91,7 @@ def unit(arguments: str) -> Callable[[_Function], _Function]:
         if numba.config.DISABLE_JIT:
             return function
         kinds = {name: numba.from_dtype(dtype) for name, dtype in types_of.items()}
-        kinds |= {"int": types.int64, "float": types.float64}
+        kinds |= {"int": types.int64, "float": types.float64, "tape": TAPE, "desk": DESK, "logs": LOGS}
         signature = types.int64(*(kinds[name] for name in arguments.split()))
         symbol = f"{function.__module__}.{function.__name__}.{_STAMP}"
         _UNITS.append((symbol, signature, function))
@@ -124,7 +125,9 @@ def spread_over_cores(function: _Function) -> _Function:
 
 def _kept(function: _Function, **options: bool) -> _Function:
     with _cache_folder():
-        compiled: _Function = njit(cache=True, error_model="numpy", **options)(function)
+        compiled: _Function = njit(
+            cache=True, nogil=True, error_model="numpy", **options
+        )(function)
     return compiled
 
 

@@ -29,7 +29,7 @@ Record = Any
 
 
 @rule
-def _nearer(sign: int, first: float, second: float) -> bool:
+def nearer(sign: int, first: float, second: float) -> bool:
     """Does `first` protect a position of `sign` more closely than `second`? NaN protects nothing."""
     return bool(
         not np.isnan(first) and (np.isnan(second) or sign * first > sign * second)
@@ -37,7 +37,7 @@ def _nearer(sign: int, first: float, second: float) -> bool:
 
 
 @rule
-def _trail_below(
+def trail_below(
     kind: int, amount: float, sign: int, extreme: float, distance: float
 ) -> float:
     """Where a trail stands: a share off the extreme, or a distance from it."""
@@ -59,7 +59,7 @@ def _place_stop(terms: Record, plan: Record, s: Record, o: Record) -> None:
     elif plan.stop_kind != ABSENT:
         s.stop_level = stop_price(-sign, s.entry - sign * o.stop_distance, terms.tick)
     if plan.trail_kind != ABSENT:
-        raw = _trail_below(
+        raw = trail_below(
             plan.trail_kind, plan.trail, sign, s.highest, o.trail_distance
         )
         s.trail_level = stop_price(-sign, raw, terms.tick)
@@ -68,7 +68,7 @@ def _place_stop(terms: Record, plan: Record, s: Record, o: Record) -> None:
 @phase
 def _order_stop(rules: Record, s: Record, account: Record) -> None:
     level, why = s.stop_level, STOPPED
-    if _nearer(s.sign, s.trail_level, s.stop_level):
+    if nearer(s.sign, s.trail_level, s.stop_level):
         level, why = s.trail_level, TRAILED
     if not np.isnan(level):
         k = new_order(rules, s, account, -s.sign, STOP, PROTECTIVE_STOP, s.quantity)
@@ -88,7 +88,7 @@ def _measure_risk(
     terms: Record, s: Record, quantity: float, reference: float, rate: float
 ) -> None:
     base = (
-        s.trail_level if _nearer(s.sign, s.trail_level, s.stop_level) else s.stop_level
+        s.trail_level if nearer(s.sign, s.trail_level, s.stop_level) else s.stop_level
     )
     s.unit_risk, s.first_risk = s.sign * (s.entry - base), np.nan
     if (
@@ -102,18 +102,17 @@ def _share_out(terms: Record, plan: Record, s: Record) -> None:
     """Legs of the ladder over all that was entered: each floored to the lot, the rest to the runner or the last."""
     last, given = plan.n_targets - 1, 0.0
     s.all_at = NONE if plan.runner else last
+    first_is_nothing = plan.n_targets > 0 and floor_to(s.ladder_base * plan.target_share[0], terms.lot) <= 0.0
+    if first_is_nothing:
+        s.all_at = 0
     for k in range(plan.n_targets):
-        s.leg[k] = floor_to(s.ladder_base * plan.target_share[k], terms.lot)
-        if k == last and not plan.runner:
-            s.leg[k] = np.rint((s.ladder_base - given) / terms.lot) * terms.lot
+        if not s.legs_ended & 1 << k:  # of one that has ended stands what it filled
+            s.leg[k] = floor_to(s.ladder_base * plan.target_share[k], terms.lot)
+            if k == last and not plan.runner:
+                s.leg[k] = max(0.0, np.rint((s.ladder_base - given) / terms.lot) * terms.lot)
+            if first_is_nothing:
+                s.leg[k] = s.ladder_base if k == 0 else 0.0
         given += s.leg[k]
-    if (
-        plan.n_targets > 0
-        and floor_to(s.ladder_base * plan.target_share[0], terms.lot) <= 0.0
-    ):
-        s.all_at, s.leg[0] = 0, s.ladder_base
-        for k in range(1, plan.n_targets):
-            s.leg[k] = 0.0
 
 
 @phase
@@ -171,7 +170,7 @@ def protect(
             o.taker,
             0,
         )
-        s.decided_on, s.legs_ordered = o.decided_on, 0
+        s.decided_on, s.ladder, s.legs_ordered, s.legs_ended = o.decided_on, o.plan, 0, 0
         s.strength, s.confidence, s.regime, s.heat, s.scale = (
             o.strength,
             o.confidence,
@@ -188,13 +187,14 @@ def protect(
         return 0
     if o.id != s.first_order and plan_of(rules, o.plan).has_exits:
         account.warnings |= LATER_EXITS_IGNORED
-    _share_out(terms, plan_of(rules, s.plan), s)
+    ladder = plan_of(rules, s.ladder)
+    _share_out(terms, ladder, s)
     resize(s, account)
-    _order_targets(rules, terms, plan_of(rules, s.plan), s, account, s.scale)
+    _order_targets(rules, terms, ladder, s, account, s.scale)
     for leg_order in range(s.n_orders):
         o = s.orders[leg_order]
         if o.role == TARGET and is_live(o):
-            o.requested = s.ladder_base * plan_of(rules, s.plan).target_share[o.leg]
+            o.requested = s.ladder_base * ladder.target_share[o.leg]
     return 0
 
 
@@ -205,18 +205,20 @@ def _raise_stop(s: Record, level: float, why: int) -> None:
     if (
         k != NONE
         and not s.orders[k].triggered
-        and _nearer(s.sign, level, s.orders[k].price)
+        and nearer(s.sign, level, s.orders[k].price)
     ):
         s.orders[k].price = level
         s.stop_why = why
 
 
 @phase
-def after_target(rules: Record, terms: Record, s: Record, account: Record) -> None:
+def after_target(rules: Record, terms: Record, s: Record, account: Record, o: Record) -> None:
     """A target has filled in full: break-even acts at once, the runner's trail from the next bar."""
     plan = plan_of(rules, s.plan)
     s.legs_filled += 1
-    if s.legs_filled == plan.break_even_after:
+    s.legs_ended |= 1 << o.leg
+    s.leg[o.leg] = o.filled
+    if o.leg + 1 == plan.break_even_after:
         level = stop_price(-s.sign, s.entry, terms.tick)
         if protective_order(s) == NONE:
             _stop_order_at(rules, s, account, level)
@@ -259,7 +261,7 @@ def trail(
     if plan.runner_trail_kind != ABSENT and not (
         plan.runner_trail_kind != AT_PCT and np.isnan(runner)
     ):
-        raw = _trail_below(
+        raw = trail_below(
             plan.runner_trail_kind,
             plan.runner_trail,
             sign,
@@ -267,18 +269,18 @@ def trail(
             plan.runner_trail * runner,
         )
         level = stop_price(-sign, raw, terms.tick)
-        if _nearer(sign, level, s.runner_level):
+        if nearer(sign, level, s.runner_level):
             s.runner_level = level
         if s.runs:
             _follow(rules, s, account, s.runner_level)
     if plan.trail_kind != ABSENT and not (
         plan.trail_kind != AT_PCT and np.isnan(distance)
     ):
-        raw = _trail_below(
+        raw = trail_below(
             plan.trail_kind, plan.trail, sign, s.highest, plan.trail * distance
         )
         level = stop_price(-sign, raw, terms.tick)
-        if _nearer(sign, level, s.trail_level):
+        if nearer(sign, level, s.trail_level):
             s.trail_level = level
             _follow(rules, s, account, level)
     return 0
@@ -317,22 +319,11 @@ def move_targets(
         o = s.orders[k]
         if o.role == TARGET and is_live(o):
             end(o, account, CANCELLED, CANCELLED_BY_DECISION)
+    s.ladder, s.ladder_base, s.scale = plan, s.quantity, 1.0
+    s.legs_filled, s.legs_ordered, s.legs_ended = 0, 0, 0
     wanted = plan_of(rules, plan)
-    left = s.quantity
-    s.ladder_base, s.legs_filled = s.quantity, 0
-    for leg in range(wanted.n_targets):
-        share = floor_to(s.ladder_base * wanted.target_share[leg], terms.lot)
-        if leg == wanted.n_targets - 1 and not wanted.runner:
-            share = left
-        share = min(share, left)
-        if share > 0.0:
-            left -= share
-            k = new_order(rules, s, account, -s.sign, LIMIT, TARGET, share)
-            o = s.orders[k]
-            level = wanted.target_price[leg]
-            if np.isnan(level):
-                level = s.entry + s.sign * wanted.target_r[leg] * s.unit_risk
-            o.price, o.leg = limit_price(-s.sign, level, terms.tick), leg
-            o.maker, o.taker, o.fresh = s.maker, s.taker, False
-            s.leg[o.leg] = share
+    _share_out(terms, wanted, s)
+    decided_on, s.decided_on = s.decided_on, account.t
+    _order_targets(rules, terms, wanted, s, account, 1.0)
+    s.decided_on = decided_on
     return 0

@@ -136,7 +136,6 @@ def _refusal(
 
 @rule
 def _count_entry(account: Record) -> None:
-    account.last_entry_us = account.now_us
     hour = account.now_us // HOUR_US
     account.entries_this_hour = (
         account.entries_this_hour + 1 if hour == account.hour else 1
@@ -176,7 +175,7 @@ def _after_reducing(
         end_what_belonged_to_the_position(s, account)
         return 0
     if o.role == TARGET and o.status == FILLED:
-        after_target(rules, terms, s, account)
+        after_target(rules, terms, s, account, o)
     resize(s, account)
     return 0
 
@@ -199,6 +198,8 @@ def attempt(
     quantity = _fillable(terms, s, o, maker)
     o.blocked_on = account.t
     if not quantity > 0.0:
+        if is_limit(o) and not maker:
+            o.blocked_on = -1  # what may not take may still rest
         return 0
     costs = (0.0, 0.0, 0.0)
     if not maker:
@@ -223,6 +224,7 @@ def attempt(
             _note_entry(s, o, reference, costs, cell)
     _take(rules, terms, s, account, box, cell, o, quantity, reference, costs, maker)
     if adds:
+        account.last_entry_us = account.now_us  # spacing counts from every fill, the caps from the first
         if o.filled == quantity:
             _count_entry(account)
         if account.at_open and cell.funding_rate != 0.0:
@@ -332,9 +334,9 @@ def leave(
         costs = taking(terms, s, account, cell, o, s.quantity, reference)
     if why == DELISTED:
         o.taker = 0.0
-    room, taker_room = s.room, s.taker_room
+    room, taker_room, taken = s.room, s.taker_room, s.taken
     _take(rules, terms, s, account, box, cell, o, s.quantity, reference, costs, 0)
-    s.room, s.taker_room = room, taker_room
+    s.room, s.taker_room, s.taken = room, taker_room, taken
     end_what_belonged_to_the_position(s, account)
     s.liquidation = np.nan
     return 0

@@ -18,8 +18,8 @@ class Sessions(NamedTuple):
     """One row per session, in order."""
 
     ids: Integers  # [n_sessions]
-    returns: Floats  # [n_sessions, n_instruments] log, adjusted for splits; NaN where a close is missing
-    volumes: Floats  # [n_sessions, n_instruments] NaN where nothing is known
+    returns: Floats  # [n_sessions, n_instruments] log, since its own session before, adjusted for splits; NaN: no close
+    volumes: Floats  # [n_sessions, n_instruments] in units of before all splits; NaN where nothing is known
 
 
 def wilder_range(market: Market, length: int) -> Floats:
@@ -67,22 +67,36 @@ def by_session(market: Market, sessions: Integers) -> Sessions:
                     market.closes[start + own[-1], i] * factor[start + own[-1], i]
                 )
                 if market.volumes is not None:
-                    volumes[row, i] = market.volumes[start:end, i][own].sum()
+                    units = market.volumes[start:end, i] / factor[start:end, i]
+                    volumes[row, i] = units[own].sum()
     returns = np.full(shape, np.nan)
-    returns[1:] = np.log(closes[1:] / closes[:-1])
+    for i in range(shape[1]):
+        own = np.flatnonzero(~np.isnan(closes[:, i]))
+        returns[own[1:], i] = np.log(closes[own[1:], i] / closes[own[:-1], i])
     return Sessions(ids, returns, volumes)
 
 
 def over_the_past(values: Floats, days: int, *, deviation: bool, least: int) -> Floats:
-    """Row `k`: over the `days` rows before row `k`, one row more than given; NaN where fewer than `least` are known."""
+    """Row `k`: over the last `days` known before row `k`, one row more than given; NaN where fewer than `least` are."""
     out = np.full((len(values) + 1, values.shape[1]), np.nan)
     for row in range(1, len(out)):
-        window = values[max(0, row - days) : row]
         for i in range(values.shape[1]):
-            known = window[:, i][~np.isnan(window[:, i])]
+            known = _last_known(values[:row, i], days)
             if len(known) >= least:
                 out[row, i] = known.std(ddof=1) if deviation else known.mean()
     return out
+
+
+def _last_known(values: Floats, days: int) -> Floats:
+    near = values[-2 * days :]  # looked at first: few are missing
+    known = near[~np.isnan(near)]
+    if len(known) < days < len(values):
+        known = values[~np.isnan(values)]
+    return known[-days:]
+
+
+def _last_rows(values: Floats, days: int) -> set[int]:
+    return set(np.flatnonzero(~np.isnan(values))[-days:].tolist())
 
 
 def on_bars(per_session: Floats, ids: Integers, wanted: Integers) -> Floats:
@@ -134,12 +148,10 @@ def correlations(returns: Floats, days: int) -> NDArray[np.float64]:
     out = np.full((len(returns) + 1, n, n), np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
         for row in range(_FEWEST, len(out)):
-            window = returns[max(0, row - days) : row]
+            rows = [_last_rows(returns[:row, i], days) for i in range(n)]
             for i in range(n):
                 for j in range(n):
-                    known = ~np.isnan(window[:, i]) & ~np.isnan(window[:, j])
-                    if known.sum() >= _FEWEST:
-                        out[row, i, j] = np.corrcoef(
-                            window[known, i], window[known, j]
-                        )[0, 1]
+                    common = sorted(rows[i] & rows[j])
+                    if len(common) >= _FEWEST:
+                        out[row, i, j] = np.corrcoef(returns[common, i], returns[common, j])[0, 1]
     return out

@@ -130,6 +130,12 @@ def opens(s: Record, o: Record) -> bool:
     return bool(o.role == FREE and not reduces(s, o))
 
 
+@rule
+def is_entry(o: Record) -> bool:
+    """Does it wait to open or add? Decided against a position that another order closes, too."""
+    return bool(is_live(o) and o.role == FREE and not o.reduces_only)
+
+
 @unit("order account int int")
 def end(o: Record, account: Record, status: int, reason: int) -> int:
     o.status, o.reason, o.closed_on = status, reason, account.t
@@ -180,6 +186,6 @@ def waits_to_open(s: Record, side: int) -> int:
     """Does an entry of this side wait?"""
     for k in range(s.n_orders):
         o = s.orders[k]
-        if is_live(o) and o.role == FREE and o.side == side and opens(s, o):
+        if is_entry(o) and o.side == side:
             return True
     return False

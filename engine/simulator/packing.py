@@ -60,6 +60,7 @@ from engine.simulator.words import (
     PATHS,
     SESSION_ENDS,
     SHARE_COLUMN,
+    SIGNALS_HERE,
     SIZE_MODELS,
     SLIPPAGES,
     SPLIT,
@@ -106,7 +107,7 @@ class Columns:
         )
 
     def deviation(self, days: int) -> int:
-        """Of sessions that are over when what is decided on the bar acts."""
+        """Of sessions that are over when what is decided on the bar acts; volumes in the units of that bar."""
         return self._number(
             ("deviation", days),
             lambda: self._past(self.daily.returns, days, deviation=True),
@@ -115,7 +116,7 @@ class Columns:
     def mean_volume(self, days: int) -> int:
         return self._number(
             ("volume", days),
-            lambda: self._past(self.daily.volumes, days, deviation=False),
+            lambda: self._past(self.daily.volumes, days, deviation=False) * np.cumprod(self._market.splits, axis=0),
         )
 
     def share(self, size: Size) -> int:
@@ -175,8 +176,9 @@ def tape_of(
     terms = _terms(instruments, rules, columns, market)
     terms["default_plan"], terms["default_size"] = default_plan, default_size
     marked = bool(record["has_marks"][0])
-    finer = market.finer
-    return Tape(
+    finer, signals = market.finer, signals_of(decisions)
+    clock = _clock(market, sessions, next_sessions, events, listed, plans, terms, signals)
+    tape = Tape(
         ts=ts,
         known_at=known_at,
         slots=np.arange(len(ts))
@@ -184,7 +186,8 @@ def tape_of(
         else np.ascontiguousarray(market.slots, dtype=np.int64),
         sessions=sessions,
         next_sessions=next_sessions,
-        clock=_clock(market, sessions, next_sessions, events, listed, plans, terms),
+        clock=clock,
+        touched=np.append(np.flatnonzero(clock), 1 << 62),
         opens=_grid(market.opens),
         highs=_grid(market.highs),
         lows=_grid(market.lows),
@@ -196,7 +199,7 @@ def tape_of(
         mark_closes=_grid(market.mark_closes if marked else None),
         conversions=_grid(market.conversions),
         columns=columns.stacked(),
-        signals=signals_of(decisions),
+        signals=signals,
         correlations=_correlations(rules.guards, columns),
         finer=np.zeros((4, 0))
         if finer is None
@@ -217,6 +220,7 @@ def tape_of(
         events=events,
         decisions=listed,
     )
+    return Tape._make(column if column.dtype.names else _read_only(column) for column in tape)
 
 
 def desk_of(tape: Tape, cash: float) -> Desk:
@@ -260,16 +264,18 @@ def desk_of(tape: Tape, cash: float) -> Desk:
         cells,
         active,
         np.zeros(n_bars),
+        np.zeros(n_bars, np.int64),
         np.zeros(1, DECISION),
     )
 
 
-def logs_of(n_bars: int, needed: tuple[int, int, int]) -> Logs:
+def logs_of(n_bars: int, needed: tuple[int, int, int], *, money: bool = True) -> Logs:
+    """`money`: cash and exposure of every bar as well."""
     records = (
         np.zeros(n, dtype)
         for n, dtype in zip(needed, (FILL, TRADE, ORDER), strict=True)
     )
-    return Logs(*records, *(np.empty(n_bars) for _ in range(3)))
+    return Logs(*records, *(np.empty(n) for n in (n_bars, n_bars * money, n_bars * money)))
 
 
 def sessions_of(market: Market) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -471,16 +477,15 @@ def _events(
             (int(t), int(i), DELIST, 0.0, np.nan)
             for t, i in np.argwhere(market.delisted)
         ]
+    present = [np.flatnonzero(~np.isnan(column)) for column in market.opens.T]
     for one in market.funding:
-        t = int(np.searchsorted(known_at, one.at_us, side="right"))
-        if t < len(ts):
-            kind = (
-                FUNDING_INSIDE
-                if one.at_us > ts[t]
-                else FUNDING_AT_OPEN
-                if one.at_us == ts[t]
-                else FUNDING_BEFORE
-            )
+        own = present[one.instrument]
+        due = int(np.searchsorted(known_at, one.at_us, side="right"))
+        at = int(np.searchsorted(own, due))
+        if at < len(own):  # between two bars of its own it is charged on what is carried into the next one
+            t = int(own[at])
+            inside = FUNDING_INSIDE if one.at_us > ts[t] else FUNDING_BEFORE
+            kind = FUNDING_AT_OPEN if one.at_us == ts[t] else inside
             mark = one.mark
             if np.isnan(mark) and market.mark_opens is not None:
                 mark = float(market.mark_opens[t, one.instrument])
@@ -497,6 +502,7 @@ def _clock(
     listed: Records,
     plans: _Plans,
     terms: Records,
+    signals: NDArray[np.int8],
 ) -> NDArray[np.uint8]:
     clock = np.zeros(len(sessions), np.uint8)
     clock[events["bar"]] |= EVENTS_HERE
@@ -510,6 +516,8 @@ def _clock(
             else market.session_ends
         )
         clock[ends] |= SESSION_ENDS
+    if signals.size:
+        clock[(signals & 15).any(axis=1)] |= SIGNALS_HERE
     return clock
 
 
@@ -670,3 +678,18 @@ def _grid(values: Floats | None) -> Floats:
     return (
         _NO_GRID if values is None else np.ascontiguousarray(values, dtype=np.float64)
     )
+
+
+def _read_only(column: NDArray[Any]) -> NDArray[Any]:
+    """The same memory: compiled code knows one type of column, whether what was handed in may be written or not."""
+    view = column.view()
+    view.flags.writeable = False
+    return view
+
+
+def with_signals(tape: Tape, signals: NDArray[np.int8]) -> Tape:
+    """The same tape with other signals, which may be written to as long as the clock is told."""
+    clock = tape.clock & np.uint8(255 - SIGNALS_HERE)
+    clock[(signals[:, 0] if signals.shape[1] == 1 else np.bitwise_or.reduce(signals, axis=1)) & 15 != 0] |= SIGNALS_HERE
+    touched = np.append(np.flatnonzero(clock), 1 << 62)
+    return tape._replace(signals=_read_only(signals), clock=_read_only(clock), touched=_read_only(touched))

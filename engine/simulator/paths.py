@@ -15,6 +15,7 @@ from engine.simulator.orders import (
     is_limit,
     is_live,
     opens,
+    protective_order,
     trigger_of,
     waits_for_trigger,
 )
@@ -24,7 +25,6 @@ from engine.simulator.words import (
     FAVOURABLE,
     MARKET,
     NONE,
-    PROTECTIVE_STOP,
     STOP,
     TARGET,
 )
@@ -84,34 +84,45 @@ def _next_event(
 
 
 @rule
-def _liquidation_comes(
-    rules: Record,
-    s: Record,
-    account: Record,
-    k: int,
-    start: float,
-    marks: tuple[float, float],
-) -> bool:
-    """Does the mark, going between two prices, liquidate before order `k` fills?"""
-    if s.quantity == 0.0 or np.isnan(s.liquidation) or np.isnan(marks[0]):
-        return False
+def _last_price_liquidates(s: Record, account: Record, k: int, start: float, end: float) -> bool:
+    """Does the price, going between two places, liquidate before order `k` fills? Exits at the same price come first."""
     sign = s.sign
-    if min(sign * marks[0], sign * marks[1]) > sign * s.liquidation:
+    if min(sign * start, sign * end) > sign * s.liquidation:
         return False
-    distance = _distance(
-        -sign, start if not rules.has_marks else marks[0], s.liquidation
-    )
-    if rules.has_marks and sign * marks[0] > sign * s.liquidation:
-        distance = _distance(-sign, start, s.liquidation)
+    distance = _distance(-sign, start, s.liquidation)
     if k == NONE or distance < account.distance:
         return True
-    stops = s.orders[k].role == PROTECTIVE_STOP
-    if distance == account.distance:
-        return not stops
-    if stops and rules.has_marks:
+    return distance == account.distance and opens(s, s.orders[k])
+
+
+@rule
+def _mark_liquidates(rules: Record, s: Record, account: Record, end: float, mark_end: float) -> bool:
+    """Does the mark liquidate on this leg? A stop that is nearer on the last price contests it."""
+    sign, contested = s.sign, False
+    if sign * mark_end > sign * s.liquidation:
+        return False
+    k = protective_order(s)
+    if k != NONE:
+        o = s.orders[k]
+        reached = sign * end <= sign * o.price and sign * o.price > sign * s.liquidation
+        contested = reached and not o.triggered and o.blocked_on != account.t
+    if contested:
         account.conflict = 1
-        return bool(rules.policy != FAVOURABLE)
-    return False
+        if rules.policy == FAVOURABLE:
+            s.contested = 1
+            return False
+    return True
+
+
+@rule
+def _liquidation_comes(
+    rules: Record, s: Record, account: Record, k: int, start: float, end: float, mark_end: float
+) -> bool:
+    if s.quantity == 0.0 or np.isnan(s.liquidation):
+        return False
+    if rules.has_marks:
+        return not np.isnan(mark_end) and _mark_liquidates(rules, s, account, end, mark_end)
+    return _last_price_liquidates(s, account, k, start, end)
 
 
 @unit("rules terms state account box cell float")
@@ -186,33 +197,27 @@ def _walk_leg(
     cell: Record,
     start: float,
     end: float,
-    marks: tuple[float, float],
+    mark_end: float,
 ) -> None:
+    """From one price straight to another; `mark_end`: where the mark goes meanwhile, NaN where it stands still."""
     at, direction = start, 1.0 if end >= start else -1.0
-    mark = marks[0]
     while True:
+        s.here = at
         see(s, at)
         k = _next_event(rules, s, account, at, end)
         account.conflict = 0
-        first_mark = mark if rules.has_marks else at
-        if _liquidation_comes(
-            rules, s, account, k, at, (first_mark, marks[1] if rules.has_marks else end)
-        ):
-            conflict = account.conflict
+        if _liquidation_comes(rules, s, account, k, at, end, mark_end):
+            conflict, reached = account.conflict, s.liquidation
             if not rules.has_marks:
-                see(s, s.liquidation)
-                at = s.liquidation
-            reached = (
-                s.liquidation
-                if s.sign * first_mark > s.sign * s.liquidation
-                else first_mark
-            )
+                if s.sign * at > s.sign * reached:
+                    at = reached
+                see(s, at)
+                reached = at
             liquidate(rules, terms, s, account, box, cell, reached)
             box.fills[box.n_fills - 1].ambiguous |= conflict != 0
             continue
         if k == NONE:
             break
-        conflict = account.conflict
         at += direction * account.distance
         if account.distance > 0.0:
             at = (
@@ -220,11 +225,9 @@ def _walk_leg(
                 if waits_for_trigger(s.orders[k])
                 else s.orders[k].price
             )
+        s.here = at
         see(s, at)
-        n = box.n_fills
         _happen(rules, terms, s, account, box, cell, k, at)
-        if conflict and box.n_fills > n:
-            box.fills[n].ambiguous = True
     see(s, end)
 
 
@@ -245,33 +248,12 @@ def walk(
         if high_first
         else (cell.mark_low, cell.mark_high)
     )
-    if cell.join != cell.open:
-        _walk_leg(
-            rules,
-            terms,
-            s,
-            account,
-            box,
-            cell,
-            cell.join,
-            cell.open,
-            (cell.mark_open, cell.mark_open),
-        )
-    _walk_leg(
-        rules, terms, s, account, box, cell, cell.open, first, (cell.mark_open, mark_1)
-    )
-    _walk_leg(rules, terms, s, account, box, cell, first, second, (mark_1, mark_2))
-    _walk_leg(
-        rules,
-        terms,
-        s,
-        account,
-        box,
-        cell,
-        second,
-        cell.close,
-        (mark_2, cell.mark_close),
-    )
+    s.contested = 0
+    _walk_leg(rules, terms, s, account, box, cell, cell.join, cell.open, np.nan)
+    _walk_leg(rules, terms, s, account, box, cell, cell.open, first, mark_1)
+    _walk_leg(rules, terms, s, account, box, cell, first, second, mark_2)
+    _walk_leg(rules, terms, s, account, box, cell, second, cell.close, cell.mark_close)
+    _walk_leg(rules, terms, s, account, box, cell, cell.close, cell.finish, np.nan)
     return 0
 
 
@@ -282,14 +264,16 @@ def anything_is_reached(rules: Record, s: Record, account: Record, cell: Record)
             rules,
             s.orders[k],
             account.t,
-            min(cell.low, cell.join),
-            max(cell.high, cell.join),
+            min(cell.low, cell.join, cell.finish),
+            max(cell.high, cell.join, cell.finish),
         ):
             return True
     if s.quantity == 0.0 or np.isnan(s.liquidation):
         return False
     low, high = (
-        (cell.mark_low, cell.mark_high) if rules.has_marks else (cell.low, cell.high)
+        (cell.mark_low, cell.mark_high)
+        if rules.has_marks
+        else (min(cell.low, cell.join, cell.finish), max(cell.high, cell.join, cell.finish))
     )
     return bool(low <= s.liquidation if s.sign > 0 else high >= s.liquidation)
 
@@ -305,7 +289,7 @@ def _same(first: Record, second: Record, new: int) -> bool:
         and first.why == second.why
         and first.maker == second.maker
         and abs(first.quantity - second.quantity) <= 1e-9 * first.quantity
-        and abs(first.price - second.price) <= 1e-12 * first.price
+        and abs(first.reference - second.reference) <= 1e-9 * first.reference
     )
 
 
@@ -355,7 +339,7 @@ def mark_trades(s: Record, box: Record) -> int:
 
 @phase
 def worth_at_close(terms: Record, s: Record, account: Record, cell: Record) -> float:
-    return float(account.cash + unrealised(terms, s, cell.close, cell.rate))
+    return float(account.cash + unrealised(terms, s, cell.finish, cell.rate))
 
 
 @phase

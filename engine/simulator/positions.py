@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.simulator.compiled import phase, rule, unit
 from engine.simulator.prices import gain, value
-from engine.simulator.words import INVERSE, LIQUIDATED, SPLIT_CASH, SPOT
+from engine.simulator.words import BREAK_EVEN, INVERSE, SPLIT_CASH, SPOT, STOPPED, TRAILED
 
 Record = Any
 
@@ -61,6 +61,7 @@ def fold(terms: Record, s: Record, rate: float) -> int:
 def _start_trade(s: Record, account: Record, side: int) -> None:
     account.n_entries += 1
     s.trade, s.sign, s.entry_bar, s.first_order = account.n_entries, side, account.t, 0
+    s.contested = 0
     s.edge, s.fees, s.spread, s.slippage, s.impact, s.funding, s.borrow, s.dividends = (
         0.0,
         0.0,
@@ -277,8 +278,8 @@ def execute(
     adds = s.quantity == 0.0 or side == s.sign
     if s.quantity == 0.0:
         _start_trade(s, account, side)
-    elif why != LIQUIDATED:
-        see(s, reference)
+    else:
+        see(s, s.here)
     fold(terms, s, rate)
     worth = value(terms, quantity, price) * rate
     lost = abs(worth - value(terms, quantity, reference) * rate)
@@ -313,11 +314,11 @@ def execute(
     )
     if adds:
         _add(terms, s, quantity, price, reference)
-        see(s, reference)
+        see(s, s.here)
     else:
         _leave(terms, s, quantity, price)
         if s.quantity > 0.0:
-            see(s, reference)
+            see(s, s.here)
     relock(terms, s, account, reference, rate)
     if s.quantity == 0.0:
         _close_trade(terms, s, account, box, why)
@@ -360,4 +361,5 @@ def _write_fill(
         costs[1] * share,
         costs[2] * share,
     )
-    row.maker, row.ambiguous = maker != 0, False
+    stopped = why in (STOPPED, TRAILED, BREAK_EVEN)
+    row.maker, row.ambiguous = maker != 0, s.contested != 0 and stopped

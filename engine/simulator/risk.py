@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.simulator.compiled import phase, rule, unit
 from engine.simulator.lookups import cell_of, plan_of, size_of, state_of, terms_of
-from engine.simulator.orders import is_live, leaves_altogether, opens
+from engine.simulator.orders import is_entry, leaves_altogether
 from engine.simulator.prices import floor_to, value
 from engine.simulator.sizing import wanted_quantity
 from engine.simulator.words import (
@@ -83,7 +83,7 @@ def _pending(terms: Record, s: Record, side: int) -> float:
     worth = 0.0
     for k in range(s.n_orders):
         o = s.orders[k]
-        if is_live(o) and opens(s, o) and o.side == side:
+        if is_entry(o) and o.side == side:
             worth += value(terms, o.quantity - o.filled, s.mark)
     return worth
 
@@ -112,11 +112,11 @@ def _exposure_guard(
         gross += held + buys + sells
         net += s.sign * held + buys - sells
         if j == i:
-            mine = held + (buys if side > 0 else sells)
+            mine = s.sign * held + buys - sells
         elif held + buys + sells > 0.0:
             count += 1
     equity = max(account.equity, 0.0) * _AT_LIMIT
-    if mine + worth > rules.max_position * equity:
+    if abs(mine + side * worth) > rules.max_position * equity:
         return MAX_POSITION
     if gross > rules.max_gross_exposure * equity:
         return MAX_GROSS_EXPOSURE
@@ -138,7 +138,7 @@ def _loss_guard(rules: Record, account: Record) -> int:
         return MAX_DAILY_LOSS
     if account.drawdown > rules.max_drawdown * _AT_LIMIT:
         return MAX_DRAWDOWN
-    return NONE
+    return KILL_SWITCH if account.killed else NONE  # beyond both limits the first that the contract lists
 
 
 @phase
@@ -148,7 +148,7 @@ def _waiting_entries(rules: Record) -> int:
         s = state_of(rules, j)
         for k in range(s.n_orders):
             o = s.orders[k]
-            if is_live(o) and opens(s, o) and o.filled == 0.0:
+            if is_entry(o) and o.filled == 0.0:
                 waiting += 1
     return waiting
 
@@ -212,8 +212,6 @@ def _not_now(s: Record, account: Record, d: Record) -> int:
         return EMBARGOED_DATA
     if not d.present:
         return STALE_BAR
-    if account.killed:
-        return KILL_SWITCH
     if d.multiplier == 0.0:
         return REGIME_NOT_ALLOWED
     return NONE if np.isnan(d.refusal) else int(d.refusal)
@@ -243,7 +241,7 @@ def judge(rules: Record, account: Record, d: Record, o: Record) -> int:
     stop = stop_of(x, plan, d, side, d.close)
     start = price if plan.stop_kind == AT_PRICE else d.close
     o.distance_seen = side * (start - stop)
-    if not shrinks and not _stop_is_usable(plan, d, side, start, stop):
+    if not _stop_is_usable(plan, d, side, start, stop):
         return INVALID_STOP
     if np.isnan(o.requested):
         o.size_model, o.size_amount = size.model, size.amount

@@ -190,17 +190,25 @@ def _market(scenario: Document, ids: Sequence[str], rows: Any, clock: _Clock) ->
             mark_closes=mark_closes,
         )
     if scenario.get("sessions"):
-        market = _in_sessions(market, scenario["sessions"])
+        market = _in_sessions(market, scenario["sessions"], clock.bar_us)
     return market
 
 
-def _in_sessions(market: Market, sessions: Sequence[Sequence[Any]]) -> Market:
-    """Numbered by a list of opens and closes."""
+def _in_sessions(market: Market, sessions: Sequence[Sequence[Any]], bar_us: int) -> Market:
+    """Numbered by a list of opens and closes; a daily bar is the session of its day, and is known at its close."""
     opens = np.array([micros(begin) for begin, _ in sessions])
     closes = np.array([micros(end) for _, end in sessions])
-    number = np.searchsorted(opens, market.ts, side="right") - 1
-    ends = market.known_at >= closes[np.maximum(number, 0)]
-    return market._replace(sessions=number, session_ends=ends)
+    daily = bar_us >= _UNITS_US["d"]
+    begins = opens // _UNITS_US["d"] * _UNITS_US["d"] if daily else opens
+    number = np.maximum(np.searchsorted(begins, market.ts, side="right") - 1, 0)
+    known_at = closes[number] if daily else np.minimum(market.known_at, closes[number])
+    due = begins if daily else np.concatenate([np.arange(*both, bar_us) for both in zip(opens, closes, strict=True)])
+    return market._replace(
+        known_at=known_at,
+        sessions=number,
+        session_ends=known_at >= closes[number],
+        slots=np.searchsorted(due, market.ts, side="right"),
+    )
 
 
 def _finer(scenario: Document, ids: Sequence[str], clock: _Clock) -> Finer | None:

@@ -141,7 +141,7 @@ TRADE: Final = _record(
 CELL: Final = _record(  # one instrument in one bar, gathered where something may happen
     _fields(
         F,
-        "open high low close volume mark_open mark_high mark_low mark_close rate join",
+        "open high low close volume mark_open mark_high mark_low mark_close rate join finish",
     )
     + _fields(F, "funding_rate funding_mark")
     + _fields(B, "present session_ends")
@@ -149,8 +149,9 @@ CELL: Final = _record(  # one instrument in one bar, gathered where something ma
 HOT: Final = _record(
     _fields(
         F,
-        "low_band high_band units offset coin mark low_seen high_seen mark_low_band mark_high_band",
+        "low_band high_band units offset coin mark low_seen high_seen mark_low_band mark_high_band reach_low reach_high",
     )
+    + _fields(I, "trails")
 )
 
 ACCOUNT: Final = _record(
@@ -160,7 +161,7 @@ ACCOUNT: Final = _record(
     )
     + _fields(
         I,
-        "tail n_orders n_fills n_entries n_trades n_ambiguous n_active next_event next_decision warnings",
+        "tail n_traded next_touched n_orders n_fills n_entries n_trades n_ambiguous n_active next_event next_decision warnings",
     )
     + _fields(
         I,
@@ -186,7 +187,7 @@ STATE: Final = _record(
         F,
         "stop_level trail_level highest liquidation wallet_of_others first_risk r_unit unit_risk",
     )
-    + _fields(I, "runs n_orders decided_on legs_ordered")
+    + _fields(I, "runs n_orders decided_on ladder legs_ordered legs_ended")
     # its trade so far
     + _fields(
         F,
@@ -200,10 +201,10 @@ STATE: Final = _record(
         F,
         "strength confidence regime fill_quality volatility mean_volume volume_at_entry drawdown position_before",
     )
-    + _fields(I, "ambiguous tier")
+    + _fields(I, "ambiguous contested tier")
     + _fields(F, "scale ladder_base runner_level")
     # this bar
-    + _fields(F, "room taker_room taken")
+    + _fields(F, "room taker_room taken here")
     # cooldown
     + _fields(I, "last_win_us last_loss_us")
     + [("leg", F, (MAX_TARGETS,)), ("orders", ORDER, (MAXIMUM_ORDERS,))]

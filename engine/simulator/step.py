@@ -14,7 +14,7 @@ from engine.costs import VOLUME_WINDOW_US
 from engine.simulator.carry import charge_borrow, charge_funding, pay_dividend, split
 from engine.simulator.compiled import phase, rule, unit
 from engine.simulator.deciding import cancel_entries, follow_decision, follow_signal
-from engine.simulator.exits import trail
+from engine.simulator.exits import nearer, trail, trail_below
 from engine.simulator.fills import attempt, exit_order, leave, liquidate
 from engine.simulator.liquidation import liquidation_price, maintenance
 from engine.simulator.lookups import plan_of
@@ -45,7 +45,7 @@ from engine.simulator.paths import (
     worth_at_close,
 )
 from engine.simulator.positions import see, unrealised
-from engine.simulator.prices import floor_to
+from engine.simulator.prices import floor_to, stop_price
 from engine.simulator.schema import ORDER, STATE
 from engine.simulator.tape import Desk, Logs, Tape
 from engine.simulator.words import (
@@ -74,6 +74,7 @@ from engine.simulator.words import (
     SESSION_CLOSE,
     SESSION_ENDS,
     SHARE_COLUMN,
+    SIGNALS_HERE,
     SPLIT,
     SPOT,
     STOP,
@@ -87,6 +88,8 @@ from engine.simulator.words import (
 
 Record = Any
 NO_ALARM = 1 << 62
+ALL_BUT_NEW_DAY = 255 - NEW_DAY
+_BLOCK = 16  # bars
 _HEAD = STATE.fields["orders"][1] // 8  # words before the orders
 _ORDER = ORDER.itemsize // 8
 
@@ -155,7 +158,7 @@ def _load(tape: Tape, cell: Record, terms: Record, t: int, i: int) -> None:
         tape.lows[t, i],
         tape.closes[t, i],
     )
-    cell.present, cell.join = not np.isnan(cell.open), cell.open
+    cell.present, cell.join, cell.finish = not np.isnan(cell.open), cell.open, cell.close
     cell.volume = tape.volumes[t, i] if tape.volumes.size else np.nan
     cell.rate = tape.conversions[t, i] if tape.conversions.size else 1.0
     if tape.mark_opens.size:
@@ -178,7 +181,7 @@ def _wake(
     s.low_seen, s.high_seen = min(s.low_seen, h.low_seen), max(s.high_seen, h.high_seen)
     h.low_seen, h.high_seen = np.inf, -np.inf
     s.mark = h.mark
-    s.taken, s.room, s.taker_room = 0.0, np.inf, np.inf
+    s.taken, s.room, s.taker_room, s.here = 0.0, np.inf, np.inf, cell.open
     if not np.isnan(cell.volume):
         volume = cell.volume / terms.contract_size
         if not np.isnan(rules.participation):
@@ -224,21 +227,24 @@ def _rest(rules: Record, terms: Record, h: Record, s: Record, account: Record) -
     for k in range(s.n_orders):
         if _narrow(rules, h, s.orders[k]):
             restless = True
+    plan = plan_of(rules, s.plan)
     if s.quantity > 0.0:
         _weigh(terms, h, s)
-        plan = plan_of(rules, s.plan)
         if not np.isnan(s.liquidation):
             _narrow_by_liquidation(rules, h, s)
-        if plan.trail_kind == AT_DISTANCE or plan.runner_trail_kind == AT_DISTANCE:
-            restless = True
-        elif plan.trail_kind != ABSENT or plan.runner_trail_kind != ABSENT:
-            h.high_band = min(h.high_band, s.highest) if s.sign > 0 else h.high_band
-            h.low_band = max(h.low_band, s.highest) if s.sign < 0 else h.low_band
         if plan.time_stop_bars > 0:
             account.alarm = min(account.alarm, s.entry_bar + plan.time_stop_bars)
         restless |= s.sign < 0 and terms.kind == SPOT and terms.borrow_per_day > 0.0
     if restless:
         h.low_band = np.inf
+    h.reach_low, h.reach_high, h.trails = h.low_band, h.high_band, 0
+    if s.quantity > 0.0 and (plan.trail_kind != ABSENT or plan.runner_trail_kind != ABSENT):
+        h.trails = 1 if plan.runner_trail_kind == ABSENT else 2
+        if plan.trail_kind == AT_DISTANCE or plan.runner_trail_kind == AT_DISTANCE:
+            h.low_band = np.inf
+        else:
+            h.high_band = min(h.high_band, s.highest) if s.sign > 0 else h.high_band
+            h.low_band = max(h.low_band, s.highest) if s.sign < 0 else h.low_band
     return 0
 
 
@@ -288,8 +294,8 @@ def _carry_marks(tape: Tape, desk: Desk, account: Record) -> None:
             account.unrealised += s.value_carried
 
 
-@phase
-def _judge_wallets(tape: Tape, desk: Desk, account: Record) -> None:
+@unit("tape desk account")
+def _judge_wallets(tape: Tape, desk: Desk, account: Record) -> int:
     """Cross margin: what the account holds for each position, at the last marks before."""
     for i in range(tape.terms.size):
         s = desk.states[i]
@@ -309,6 +315,7 @@ def _judge_wallets(tape: Tape, desk: Desk, account: Record) -> None:
         s.liquidation = liquidation_price(
             tape.terms[i], s, account.cash + s.wallet_of_others
         )
+    return 0
 
 
 @rule
@@ -321,8 +328,8 @@ def _carry_in(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> No
         _carry_events(tape, desk, logs, account, t)
 
 
-@phase
-def _carry_events(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> None:
+@unit("tape desk logs account int")
+def _carry_events(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> int:
     for n in range(account.next_event, tape.events.size):
         event = tape.events[n]
         if event.bar != t:
@@ -341,10 +348,11 @@ def _carry_events(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -
                 cell.funding_rate, cell.funding_mark = event.value, event.mark
             charge_funding(x, s, account, cell, event.value, event.mark)
         _book(logs, s, account, box, i)
+    return 0
 
 
-@phase
-def _fund_inside(tape: Tape, desk: Desk, account: Record, t: int) -> None:
+@unit("tape desk account int")
+def _fund_inside(tape: Tape, desk: Desk, account: Record, t: int) -> int:
     """Instants strictly inside the bar are charged on the position after its open."""
     for n in range(account.next_event, tape.events.size):
         event = tape.events[n]
@@ -360,6 +368,7 @@ def _fund_inside(tape: Tape, desk: Desk, account: Record, t: int) -> None:
                 event.value,
                 event.mark,
             )
+    return 0
 
 
 # 2. The open
@@ -530,6 +539,8 @@ def _entry_at_open(
     n = box.n_fills
     _act_at_open(rules, terms, s, account, box, cell, k)
     if box.n_fills > n:
+        if rules.has_marks and s.entry_bar == account.t:
+            _liquidate_at_open(rules, terms, s, account, box, cell)
         _stops_at_open(rules, terms, s, account, box, cell)
         judge_new_targets(rules, terms, s, account, box, cell, cell.open)
     return 0
@@ -562,8 +573,8 @@ def _open(tape: Tape, desk: Desk, logs: Logs, account: Record) -> None:
     account.at_open = 0
 
 
-@phase
-def _open_entries(tape: Tape, desk: Desk, logs: Logs, account: Record) -> None:
+@unit("tape desk logs account")
+def _open_entries(tape: Tape, desk: Desk, logs: Logs, account: Record) -> int:
     i, k = _next_entry(desk, account, 0)
     while i >= 0:
         s, box = desk.states[i], desk.boxes[0]
@@ -571,6 +582,7 @@ def _open_entries(tape: Tape, desk: Desk, logs: Logs, account: Record) -> None:
         _entry_at_open(tape.rules[0], tape.terms[i], s, account, box, desk.cells[i], k)
         _book(logs, s, account, box, i)
         i, k = _next_entry(desk, account, order)
+    return 0
 
 
 # 3. and 4. Inside the bar
@@ -583,7 +595,7 @@ def _copy_state(desk: Desk, source: int, target: int) -> None:
         desk.state_words[target, word] = desk.state_words[source, word]
 
 
-@phase
+@unit("tape desk int")
 def _walk_both(tape: Tape, desk: Desk, i: int) -> int:
     """Walk both paths on drafts, and keep the one that the policy picks; gives its outbox."""
     rules, terms, cell = tape.rules[0], tape.terms[i], desk.cells[i]
@@ -614,37 +626,34 @@ def _walk_both(tape: Tape, desk: Desk, i: int) -> int:
     return 1 + chosen
 
 
-@phase
-def _inside_one(tape: Tape, desk: Desk, logs: Logs, account: Record, i: int) -> None:
+@unit("tape desk logs account int")
+def _inside_one(tape: Tape, desk: Desk, logs: Logs, account: Record, i: int) -> int:
     s, cell = desk.states[i], desk.cells[i]
     if anything_is_reached(tape.rules[0], s, account, cell):
         box = desk.boxes[_walk_both(tape, desk, i)]
         _book(logs, s, account, box, i)
     else:
-        see(s, cell.low)
-        see(s, cell.high)
+        for price in (cell.join, cell.low, cell.high, cell.finish):
+            see(s, price)
+    return 0
 
 
-@phase
+@unit("tape desk logs account int int")
 def _true_path(
     tape: Tape, desk: Desk, logs: Logs, account: Record, t: int, i: int
-) -> None:
+) -> int:
     """Through the finer bars of this one in order; each of them has two paths again."""
     cell = desk.cells[i]
     first, end = tape.finer_starts[t, i], tape.finer_ends[t, i]
     for row in range(first, end):
         cell.open, cell.high = tape.finer[0, row], tape.finer[1, row]
         cell.low, cell.close = tape.finer[2, row], tape.finer[3, row]
-        if row == first:
-            cell.join = cell.open
+        cell.finish = tape.closes[t, i] if row == end - 1 else cell.close
         _inside_one(tape, desk, logs, account, i)
         cell.join = cell.close
-    cell.open, cell.high, cell.low, cell.close = (
-        tape.opens[t, i],
-        tape.highs[t, i],
-        tape.lows[t, i],
-        tape.closes[t, i],
-    )
+        cell.mark_low, cell.mark_high, cell.mark_close = np.nan, np.nan, np.nan  # walked with the first of them
+    _load(tape, cell, tape.terms[i], t, i)
+    return 0
 
 
 @rule
@@ -684,8 +693,8 @@ def _close_session(
     return 0
 
 
-@phase
-def _delist(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> None:
+@unit("tape desk logs account int")
+def _delist(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> int:
     for n in range(account.next_event, tape.events.size):
         event = tape.events[n]
         if event.bar != t:
@@ -710,6 +719,7 @@ def _delist(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> None
                 _book(logs, s, account, box, i)
             cancel_entries(s, account, NONE, CANCELLED_BY_DECISION)
             s.delisted = 1
+    return 0
 
 
 @rule
@@ -718,6 +728,7 @@ def _at_close(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> No
     for n in range(account.n_active):
         i = desk.active[n]
         x, s, cell = tape.terms[i], desk.states[i], desk.cells[i]
+        s.here = cell.close
         if cell.present:
             if tape.clock[t] & SESSION_ENDS:
                 _close_session(rules, x, s, account, box, cell)
@@ -763,11 +774,13 @@ def _mark(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> None:
             ) * rate
     account.equity, account.gross = equity, gross
     account.peak = max(account.peak, equity)
-    logs.equity[t], logs.cash[t], logs.gross[t] = equity, account.cash, gross
+    logs.equity[t] = equity
+    if logs.cash.size:
+        logs.cash[t], logs.gross[t] = account.cash, gross
 
 
-@phase
-def _kill(tape: Tape, desk: Desk, account: Record) -> None:
+@unit("tape desk account")
+def _kill(tape: Tape, desk: Desk, account: Record) -> int:
     """Close everything at the next open, and refuse what comes after, until resumed."""
     account.killed = 1
     for i in range(tape.terms.size):
@@ -776,13 +789,14 @@ def _kill(tape: Tape, desk: Desk, account: Record) -> None:
         if s.quantity > 0.0:
             exit_order(tape.rules[0], s, account, KILLED)
         _rest(tape.rules[0], tape.terms[i], desk.hots[i], s, account)
+    return 0
 
 
 # 6. Decisions
 
 
-@phase
-def _follow_trails(tape: Tape, desk: Desk, account: Record, t: int) -> None:
+@unit("tape desk account int")
+def _follow_trails(tape: Tape, desk: Desk, account: Record, t: int) -> int:
     for n in range(account.n_active):
         i = desk.active[n]
         s, cell = desk.states[i], desk.cells[i]
@@ -804,6 +818,7 @@ def _follow_trails(tape: Tape, desk: Desk, account: Record, t: int) -> None:
             )
             extreme = cell.high if s.sign > 0 else cell.low
             trail(tape.rules[0], tape.terms[i], s, account, extreme, distance, runner)
+    return 0
 
 
 @phase
@@ -822,7 +837,7 @@ def _highest_correlation(tape: Tape, desk: Desk, t: int, i: int, side: int) -> f
         for j in range(tape.terms.size):
             other, found = desk.states[j], tape.correlations[session, i, j]
             for towards in (-1, 1):
-                held = other.quantity > 0.0 and other.sign == towards
+                held = other.quantity > 0.0 and other.sign == towards and not leaves_altogether(other)
                 if (
                     j != i
                     and not np.isnan(found)
@@ -832,8 +847,8 @@ def _highest_correlation(tape: Tape, desk: Desk, t: int, i: int, side: int) -> f
     return highest
 
 
-@phase
-def _brief(tape: Tape, desk: Desk, d: Record, t: int, i: int) -> None:
+@unit("tape desk decision int int")
+def _brief(tape: Tape, desk: Desk, d: Record, t: int, i: int) -> int:
     """What is known on this bar, for a decision made on it."""
     rules, size = tape.rules[0], tape.sizes[d.sizing]
     plan = plan_of(rules, d.plan)
@@ -859,12 +874,13 @@ def _brief(tape: Tape, desk: Desk, d: Record, t: int, i: int) -> None:
     d.sigma = _column(tape, terms.sigma_column, t, i, terms.sigma)
     d.mean_volume = _column(tape, terms.volume_column, t, i, terms.mean_volume)
     d.present = not np.isnan(tape.closes[t, i])
+    return 0
 
 
-@phase
+@unit("tape desk logs account int")
 def _decide_from_list(
     tape: Tape, desk: Desk, logs: Logs, account: Record, t: int
-) -> None:
+) -> int:
     while (
         account.next_decision < tape.decisions.size
         and tape.decisions[account.next_decision].bar <= t
@@ -877,12 +893,13 @@ def _decide_from_list(
         _bury(logs.orders, desk.states[i], i)
         _rest(tape.rules[0], tape.terms[i], desk.hots[i], desk.states[i], account)
         account.next_decision += 1
+    return 0
 
 
-@phase
+@unit("tape desk logs account int int int")
 def _decide_from_signal(
     tape: Tape, desk: Desk, logs: Logs, account: Record, t: int, i: int, signal: int
-) -> None:
+) -> int:
     d = desk.asked[0]
     d.instrument, d.type, d.plan, d.sizing = (
         i,
@@ -902,6 +919,7 @@ def _decide_from_signal(
     follow_signal(tape.rules[0], account, d, signal)
     _bury(logs.orders, desk.states[i], i)
     _rest(tape.rules[0], tape.terms[i], desk.hots[i], desk.states[i], account)
+    return 0
 
 
 # The clock of one bar
@@ -917,22 +935,30 @@ def _tier(tiers: Any, volume: float, now: int) -> int:
     return found
 
 
-@phase
-def _update_tier(tape: Tape, desk: Desk, account: Record, t: int) -> None:
+@unit("tape desk account int")
+def _update_tier(tape: Tape, desk: Desk, account: Record, t: int) -> int:
     """Volume is that of bars that opened in the last 30 days."""
-    while tape.ts[account.tail] < account.close_us - VOLUME_WINDOW_US:
+    if tape.tiers.size == 1:
+        account.traded = 0.0
+        return 0
+    while account.tail < account.n_traded and desk.traded_at[account.tail] < account.close_us - VOLUME_WINDOW_US:
         account.volume = max(
             0.0, account.volume - desk.traded[account.tail]
         )  # rounding may leave less than nothing
         account.tail += 1
-    desk.traded[t] += account.traded
-    account.volume += account.traded
-    account.traded = 0.0
+    if account.traded > 0.0:
+        if account.n_traded == 0 or desk.traded_at[account.n_traded - 1] != account.now_us:
+            account.n_traded += 1
+        desk.traded[account.n_traded - 1] += account.traded
+        desk.traded_at[account.n_traded - 1] = account.now_us
+        account.volume += account.traded
+        account.traded = 0.0
     account.tier = _tier(tape.tiers, account.volume, account.close_us)
     account.maker, account.taker = (
         tape.tiers[account.tier].maker,
         tape.tiers[account.tier].taker,
     )
+    return 0
 
 
 @phase
@@ -980,8 +1006,8 @@ def _keep_time(tape: Tape, account: Record, t: int) -> None:
     account.session, account.next_session = tape.sessions[t], tape.next_sessions[t]
 
 
-@phase
-def _events_of_bar(tape: Tape, desk: Desk, logs: Logs, t: int) -> None:
+@unit("tape desk logs int")
+def _events_of_bar(tape: Tape, desk: Desk, logs: Logs, t: int) -> int:
     """Everything between one close and the next, for the instruments that are awake."""
     rules, account = tape.rules[0], desk.accounts[0]
     _keep_time(tape, account, t)
@@ -1003,6 +1029,7 @@ def _events_of_bar(tape: Tape, desk: Desk, logs: Logs, t: int) -> None:
     _at_close(tape, desk, logs, account, t)
     _update_tier(tape, desk, account, t)
     _put_to_rest(tape, desk, logs, account)
+    return 0
 
 
 @rule
@@ -1020,7 +1047,7 @@ def _decide(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> None
         _keep_time(tape, account, t)
         _update_tier(tape, desk, account, t)
         _decide_from_list(tape, desk, logs, account, t)
-    if tape.signals.size:
+    if tape.clock[t] & SIGNALS_HERE:
         for i in range(desk.hots.size):
             signal = tape.signals[t, i]
             if signal & 15 and t != tape.terms[i].last_bar:
@@ -1053,3 +1080,141 @@ def step(tape: Tape, desk: Desk, logs: Logs, t: int) -> None:
     if not account.killed and account.drawdown > rules.kill_switch * (1.0 + 1e-12):
         _kill(tape, desk, account)
     _decide(tape, desk, logs, account, t)
+
+
+@rule
+def _within(lows: Any, highs: Any, first: int, end: int, low_band: float, high_band: float) -> int:
+    """The first bar that leaves the band; NaN leaves it."""
+    start = first
+    while start + _BLOCK <= end:  # without leaving in between, so that several bars are compared at once
+        outside = 0
+        for t in range(start, start + _BLOCK):
+            outside += int(not ((lows[np.uint64(t), 0] > low_band) & (highs[np.uint64(t), 0] < high_band)))
+        if outside:
+            break
+        start += _BLOCK
+    for t in range(start, end):
+        if not (lows[np.uint64(t), 0] > low_band and highs[np.uint64(t), 0] < high_band):
+            return t
+    return end
+
+
+@rule
+def _untouched(tape: Tape, account: Record, first: int, end: int) -> int:
+    """The first bar behind `first` in whose calendar anything stands."""
+    k = account.next_touched
+    while tape.touched[k] <= first:
+        k += 1
+    account.next_touched = k
+    return min(end, tape.touched[k])
+
+
+@rule
+def _trail_rests(tape: Tape, s: Record, first: int, end: int) -> tuple[int, float]:
+    """The first bar on whose close the trail moves, and the extreme up to it."""
+    plan, terms, sign, level = plan_of(tape.rules[0], s.plan), tape.terms[0], float(s.sign), s.trail_level
+    extremes = tape.highs if s.sign > 0 else tape.lows
+    measured, distance, highest = plan.trail_column >= 0, np.nan, s.highest
+    for t in range(first, end):
+        highest = sign * max(sign * highest, sign * extremes[np.uint64(t), 0])
+        if measured:
+            distance = tape.columns[plan.trail_column, t, 0]
+        raw = trail_below(plan.trail_kind, plan.trail, sign, highest, plan.trail * distance)
+        if not sign * raw <= sign * level - 1e-6 * terms.tick and not np.isnan(raw):
+            if nearer(s.sign, stop_price(-s.sign, raw, terms.tick), level):
+                return t, highest
+    return end, highest
+
+
+@rule
+def _worth_over(tape: Tape, logs: Logs, h: Record, account: Record, rate: float, first: int, end: int, least: float) -> int:
+    """Write equity; ends before a bar on which it may be too low to go on."""
+    lows, highs, closes = tape.lows, tape.highs, tape.closes
+    cash, units, offset, equities = account.cash, h.units, h.offset, logs.equity
+    equity, peak = account.equity, account.peak
+    if units == 0.0:
+        if not cash > max(peak, cash) * least:
+            return first
+        for t in range(first, end):
+            equities[np.uint64(t)] = cash
+        account.equity, account.peak = cash, max(peak, cash)
+        return end
+    low, high, t = h.low_seen, h.high_seen, first
+    while t < end:
+        now = cash + (units * closes[np.uint64(t), 0] + offset) * rate
+        higher = max(peak, now)
+        if not now > higher * least:
+            break
+        low, high = min(low, lows[np.uint64(t), 0]), max(high, highs[np.uint64(t), 0])
+        equities[np.uint64(t)] = now
+        equity, peak = now, higher
+        t += 1
+    account.equity, account.peak, h.low_seen, h.high_seen = equity, peak, low, high
+    return t
+
+
+@rule
+def _write_over(tape: Tape, logs: Logs, h: Record, account: Record, rate: float, first: int, end: int) -> None:
+    """What else is known of bars on which nothing happened."""
+    closes, width, cash, cashes, grosses = tape.closes, abs(h.units), account.cash, logs.cash, logs.gross
+    h.mark = closes[end - 1, 0]
+    account.gross = width * h.mark * rate
+    account.drawdown = 1.0 - account.equity / account.peak if account.peak > 0.0 else 0.0
+    if not cashes.size:
+        return
+    for t in range(first, end):
+        cashes[np.uint64(t)] = cash
+    if width == 0.0:
+        for t in range(first, end):
+            grosses[np.uint64(t)] = 0.0
+    else:
+        for t in range(first, end):
+            grosses[np.uint64(t)] = width * closes[np.uint64(t), 0] * rate
+
+
+@unit("tape desk logs int int")
+def glide(tape: Tape, desk: Desk, logs: Logs, first: int, end: int) -> int:
+    """The only instrument, over bars in which nothing happens but that its trail moves; gives the first other one.
+
+    Loops over columns stand where `step` goes through records, a day at most at a time, so that a bar costs a few loads
+    and compares. Any doubt, and NaN, end the stretch: `step` decides. Tests hold both to the same bytes. Indices are
+    unsigned, or each would be asked whether it counts from the end.
+    """
+    account, h, s, rules = desk.accounts[0], desk.hots[0], desk.states[0], tape.rules[0]
+    clock, rate = tape.clock, desk.cells[0].rate
+    least = -np.inf if account.killed else 1.0 - rules.kill_switch + 1e-9
+    end = min(end, account.alarm)
+    while first < end and h.coin == 0.0 and h.trails < 2 and not clock[first] & ALL_BUT_NEW_DAY:
+        t = _within(tape.lows, tape.highs, first, _untouched(tape, account, first, end), h.reach_low, h.reach_high)
+        if tape.mark_opens.size and h.units != 0.0:
+            t = _within(tape.mark_lows, tape.mark_highs, first, t, h.mark_low_band, h.mark_high_band)
+        moves, highest = t, s.highest
+        if h.trails:
+            moves, highest = _trail_rests(tape, s, first, t)
+            t = min(t, moves + 1)
+        equity = account.equity
+        ready = _worth_over(tape, logs, h, account, rate, first, t, least)
+        if ready == first:
+            break
+        if ready < t:
+            moves, highest = _trail_rests(tape, s, first, ready) if h.trails else (ready, highest)
+        t = ready
+        if clock[first] & NEW_DAY:
+            account.day_equity = equity
+        _write_over(tape, logs, h, account, rate, first, t)
+        if h.trails:
+            s.highest = highest
+            if moves < t:
+                _move_trail(tape, desk, moves)
+        first = t
+    return first
+
+
+@rule
+def _move_trail(tape: Tape, desk: Desk, t: int) -> None:
+    rules, terms, s, account = tape.rules[0], tape.terms[0], desk.states[0], desk.accounts[0]
+    column = plan_of(rules, s.plan).trail_column
+    distance = tape.columns[column, t, 0] if column >= 0 else np.nan
+    account.t = t
+    trail(rules, terms, s, account, tape.highs[t, 0] if s.sign > 0 else tape.lows[t, 0], distance, np.nan)
+    _rest(rules, terms, desk.hots[0], s, account)

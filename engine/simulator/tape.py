@@ -19,6 +19,7 @@ class Tape(NamedTuple):
     sessions: Integers
     next_sessions: Integers  # of the moment in which a decision acts
     clock: NDArray[np.uint8]
+    touched: Integers  # the bars in whose clock anything stands, and one that never comes
     opens: Floats
     highs: Floats
     lows: Floats
@@ -56,7 +57,8 @@ class Desk(NamedTuple):
     boxes: Records
     cells: Records
     active: Integers
-    traded: Floats
+    traded: Floats  # worth of what was traded, and when: bars with trades only, one after the other
+    traded_at: Integers
     asked: Records
 
 
@@ -67,5 +69,5 @@ class Logs(NamedTuple):
     trades: Records
     orders: Records
     equity: Floats
-    cash: Floats
+    cash: Floats  # [0], as the next one, where nobody asks
     gross: Floats

@@ -26,6 +26,14 @@ def backtest(history, plan, **how):
     return run(on, decisions(Scripted(), history, plan, on), plan, **how)
 
 
+def test_the_grid_knows_volumes_and_sessions():
+    own = history_of({"X": flat_bars([1, 2, 3, 4], step=HALF_DAY)})
+    own.raw["X"] = own.raw["X"].with_columns(volume=pl.Series([5.0, None, 7.0, 8.0]))
+    bars = grid(own, plan_of("X")).bars
+    assert listed(bars.volumes) == [[5.0], [None], [7.0], [8.0]]
+    assert np.diff(bars.sessions).tolist() == [0, 1, 0]
+
+
 def listed(values):
     return [[None if np.isnan(value) else float(value) for value in row] for row in values]
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.simulator.scenario import simulated
 from tests.fills_oracle import Book, Terms, ceiled, equal_risk_weights, floored, replayed
 
 FLAT = [100, 100, 100, 100, 1000]
@@ -1922,6 +1923,26 @@ def test_the_kill_switch_closes_everything_and_stays():
     )
     assert told(answer)[1] == (3, "sell", 10.0, 81.0, "kill_switch")
     assert states(answer) == [FILLED, closed("kill_switch"), FILLED, refused("kill_switch"), refused("kill_switch")]
+
+
+@pytest.mark.parametrize("run", [replayed, simulated])
+def test_beyond_both_limits_entries_are_refused_for_the_drawdown(run):
+    bars = [FLAT, FLAT, flat(80), flat(80)]
+    risk = {"max_drawdown": 0.01, "kill_switch": {"drawdown": 0.01}}
+    answer = run(world(bars, buy(quantity=10), buy(bar=2), risk=risk))
+    assert states(answer) == [FILLED, FILLED, refused("max_drawdown")]
+    assert told(answer)[1][-1] == "kill_switch"
+
+
+@pytest.mark.parametrize("run", [replayed, simulated])
+def test_an_entry_beyond_its_own_liquidation_price_is_liquidated_before_the_price_moves(run):
+    own = {"kind": "linear", "leverage": 20}
+    bars = [FLAT, [100, 112, 100, 112, 1000]]
+    rules, costs = {"liquidate_on": "last"}, {"half_spread_bps": 500}
+    answer = run(world(bars, buy(), instrument=own, rules=rules, costs=costs))
+    # paid 105, margin 5.25 of which 0.525 must stay: liquidated from 100.275 down, at 99.75
+    assert told(answer) == close_to([(1, "buy", 1.0, 105.0, "entry"), (1, "sell", 1.0, 99.75, "liquidation")])
+    assert answer["trades"][0]["mfe"] == pytest.approx(-5.0)
 
 
 def test_the_kill_switch_is_not_thrown_at_its_drawdown():
