@@ -12,8 +12,6 @@ import math
 import struct
 from datetime import UTC, datetime, time, timedelta
 
-
-
 OHLC = ("open", "high", "low", "close")
 OHLCV = (*OHLC, "volume")
 

@@ -145,8 +145,6 @@ def resize(s: Record, account: Record) -> None:
                 o.quantity = max(o.filled, s.leg[o.leg])
                 if o.quantity <= o.filled:
                     end(o, account, CANCELLED, CANCELLED_BY_DECISION)
-            elif o.everything and s.quantity > 0.0:
-                o.quantity = o.filled + s.quantity
 
 
 @unit("rules terms state account int float float float")

@@ -195,6 +195,8 @@ def attempt(
     """Fill order `k` at `reference` as far as it may; what is left does nothing more in this bar."""
     o = s.orders[k]
     side = o.side
+    if o.everything:
+        o.quantity = o.filled + s.quantity
     quantity = _fillable(terms, s, o, maker)
     o.blocked_on = account.t
     if not quantity > 0.0:

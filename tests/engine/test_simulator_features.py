@@ -13,7 +13,7 @@ LONG = [FLAT, *MOVING, [92, 97, 91, 96, 100], [96, 101, 95, 100, 100]]
 LEVERED = {"kind": "linear", "leverage": 10}
 INVERSE = {"kind": "inverse", "leverage": 10, "lot": 1, "liquidation": "bybit_inverse"}
 MARKS = {"mark_bars": {"X": [row[:4] for row in LONG]}}
-LAST = {"rules": {"liquidate_on": "last"}}
+FALLS = [FLAT, FLAT, flat(93), flat(93)]
 PAST = [flat(100), flat(102), flat(99), flat(103)]
 
 
@@ -255,13 +255,13 @@ WITHOUT_AND_WITH = {
     "lot": (world(LONG, buy(quantity=1.5)), world(LONG, buy(quantity=1.5), instrument={"lot": 1})),
     "min_notional": (entry(), entry() | {"instruments": {"X": {"min_notional": 2000}}}),
     "shortable": (short(), short(instrument={"shortable": False})),
-    "kind": (entry(), contract({"kind": "linear"}, **LAST)),
+    "kind": tuple(short(instrument={"kind": kind}, costs={"borrow_bps_per_day": 5}) for kind in ("spot", "linear")),
     "inverse": (contract({"kind": "linear"}), contract({"kind": "inverse"})),
     "leverage": (contract({"kind": "linear", "leverage": 5}), contract(LEVERED)),
-    "maintenance_margin": (contract(LEVERED), contract(LEVERED | {"maintenance_margin": 0.05})),
+    "maintenance_margin": (contract(LEVERED, bars=FALLS), contract(LEVERED | {"maintenance_margin": 0.05}, bars=FALLS)),
     "maintenance_amount": (
-        contract(LEVERED | {"maintenance_margin": 0.05}),
-        contract(LEVERED | {"maintenance_margin": 0.05, "maintenance_amount": 40}),
+        contract(LEVERED | {"maintenance_margin": 0.05}, bars=FALLS),
+        contract(LEVERED | {"maintenance_margin": 0.05, "maintenance_amount": 40}, bars=FALLS),
     ),
     "extra_margin": (contract(LEVERED), contract(LEVERED | {"extra_margin": 50})),
     "contract_size": (entry(), entry() | {"instruments": {"X": {"contract_size": 2}}}),
@@ -293,7 +293,7 @@ def test_every_option_has_an_effect(name):
 )
 def test_every_formula_liquidates_at_a_mark_of_its_own(formula, other):
     kind = {"kind": "inverse" if "inverse" in formula else "linear", "leverage": 10, "maintenance_margin": 0.05}
-    falls = [FLAT, FLAT, *(flat(95 - step / 100) for step in range(200))]
+    falls = [FLAT, FLAT, *(flat(100 - step / 50) for step in range(600))]
     bars_of_liquidation = {
         simulated(contract(kind | {"liquidation": name}, bars=falls))["fills"][-1]["bar"] for name in (formula, other)
     }
