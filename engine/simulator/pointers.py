@@ -1,7 +1,7 @@
 """Tuples of arrays, passed to compiled code as one address.
 
-Passed by value, the arrays of tape, desk and logs are three hundred machine words, written and read at every call: it
-made an event ten times as dear and compiling forty seconds longer. `at` puts the tuple where the driver's variables
+Passed by value, the arrays of tape, desk and logs are some three hundred machine words, written and read at every call;
+compiling everything took 59 s of processor time so, and 34 s by address. `at` puts the tuple where the driver's variables
 live and gives its address; what is called reads `tape.opens` as before, one array at a time, and counts no references.
 """
 
