@@ -82,6 +82,7 @@ def test_what_the_source_states_is_kept_and_believed(lake: Lake) -> None:
     assert lake.read("raw_actions").select("source", "received_at").n_unique() == 1
 
 
+@pytest.mark.slow
 def test_the_same_again_changes_nothing_and_a_restatement_is_told(lake: Lake) -> None:
     stating(SPLIT, DIVIDEND)
     fold_once(lake)
@@ -125,6 +126,7 @@ def test_a_source_that_answers_for_nobody_fails_the_asset(lake: Lake) -> None:
         ask(lake, DATASET, _source[-1])
 
 
+@pytest.mark.slow
 def test_an_imported_statement_stands_beside_what_the_source_states(lake: Lake) -> None:
     stating(SPLIT)
     fold_once(lake)

@@ -151,6 +151,7 @@ def test_the_ratio_of_a_choice_is_that_of_its_in_sample_returns_alone():
     anchored=st.booleans(),
 )
 @settings(max_examples=15)
+@pytest.mark.slow
 def test_no_in_sample_session_reaches_into_out_of_sample(in_sample, out_of_sample, purge, anchored):
     past = history()
     known = dict(past.raw["X"].select("session", "known_at").iter_rows())

@@ -163,6 +163,7 @@ histories = st.lists(
 
 @given(histories, st.randoms(use_true_random=False))
 @settings(max_examples=30)
+@pytest.mark.slow
 def test_the_order_of_rows_means_nothing_and_an_action_is_believed_once(said: list[Any], random: Any) -> None:
     rows = [row for n, (stated, source) in enumerate(said, 1) for row in statement(n, *stated, source=source)]
     shuffled = random.sample(rows, len(rows))

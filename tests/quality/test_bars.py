@@ -160,6 +160,7 @@ def test_the_judge_says_what_its_slow_twin_says(rows, said, span, policy, ratio)
 
 @given(rows, every_receipt, st.sampled_from(POLICIES))
 @settings(max_examples=20)
+@pytest.mark.slow
 def test_a_range_judged_in_parts_is_the_range_judged_at_once(rows, said, policy):
     raw = received(*rows)
     whole = judge_all(raw, said, on_conflict=policy)
@@ -200,6 +201,7 @@ def test_one_receipt_is_accounted_for_row_by_row(rows):
 
 @given(rows, every_receipt, st.randoms(use_true_random=False), st.sampled_from(POLICIES))
 @settings(max_examples=15)
+@pytest.mark.slow
 def test_the_order_in_which_rows_are_read_changes_nothing(rows, said, random, policy):
     raw = received(*rows)
     shuffled = raw[random.sample(range(raw.height), raw.height)]

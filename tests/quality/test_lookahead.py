@@ -44,6 +44,7 @@ HONEST = [
 
 @given(st.sampled_from(HONEST), st.integers(0, 10_000), st.data())
 @settings(max_examples=25)
+@pytest.mark.slow
 def test_an_honest_strategy_is_never_flagged(strategy, seed, data):
     frames = market(seed=seed)
     there = np.random.default_rng(seed).random(frames["1h"].height) > 0.05

@@ -131,6 +131,7 @@ def test_the_session_left_out_would_rightly_block_the_data_set() -> None:
 
 
 @pytest.mark.parametrize(("instrument", "n_bars"), [(i, 5_661 if i == "BAC.XNYS" else 5_849) for i in EQUITIES])
+@pytest.mark.slow
 def test_equities_have_every_session_of_new_york_and_no_other(instrument: str, n_bars: int) -> None:
     due = open_calendar("XNYS").due(EQUITIES[instrument].listed, EQUITIES_LAST, "1d")
     bars = _bars("us_equities_1d", instrument)

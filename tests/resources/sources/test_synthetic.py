@@ -73,6 +73,7 @@ class TestAnExchange(SourceSuite):
 
 @forall(st.dates(date(2015, 1, 1), date(2024, 5, 1)), st.integers(0, 40), st.integers(0, 40))
 @checked(max_examples=50)
+@pytest.mark.slow
 def test_any_span_is_a_part_of_any_longer_one(first: date, n_before: int, n_days: int) -> None:
     last = first + timedelta(days=n_days)
     defects = {"missing": 0.05, "disorder": 0.05, "spike": 0.01, "unadjusted_split": 0.01}
@@ -97,6 +98,7 @@ def test_around_the_clock_every_bar_opens_where_the_last_one_closed() -> None:
     assert made["open"][1:].to_list() == pytest.approx(made["close"][:-1].to_list(), abs=2e-6)
 
 
+@pytest.mark.slow
 def test_days_move_as_much_as_they_are_meant_to() -> None:
     closes = bars(first=date(2000, 1, 1), last=date(2020, 12, 31), timeframe="1d")["close"]
     assert closes.log().diff().std() == pytest.approx(0.02, rel=0.03)
