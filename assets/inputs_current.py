@@ -3,8 +3,8 @@
 Every piece of work remembers the newest receipt behind the bars it read and the last session it
 read. A session of an instrument has changed since when a newer receipt stands behind its digest.
 Bars may also be judged otherwise without a receipt: by another SLA, calendar or code, or because one
-was retracted; some are gone then, and their digests with them. So of work whose bars were judged again since, the hash of what it
-would read is compared too, up to the session it read.
+was retracted; some are gone then, and their digests with them. So of work whose bars were judged again
+since, the hash of what it would read is compared too, up to the session it read.
 The check is told twice: where bars change, about everything that was computed from them before;
 and where something is computed again, about what is left. It never blocks: what is outdated is
 due, and the planner asks for it.

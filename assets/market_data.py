@@ -355,9 +355,8 @@ def judge_sessions(
                 parts.extend([verdicts] if table == "sla_record" else (one[table] for one in judged))
         beside["gaps"] = [gaps.with_outages(pl.concat(beside["gaps"]), due, dataset.instruments)]
         for table, parts in beside.items():
-            rows = (
-                pl.concat(parts).sort("session").with_columns(dataset=pl.lit(name))
-            )  # so that a day lies in few files
+            by_day = pl.concat(parts).sort("session")  # so that a day lies in few files
+            rows = by_day.with_columns(dataset=pl.lit(name))
             written[table] += rows.height
             behind.replace(table, rows, dataset=name, session=wider.between)
     for table in BESIDE_BARS:
