@@ -299,7 +299,6 @@ def to_ask(project: Project, dataset: Dataset, lake: Lake, days: Span) -> Asking
         receipts,
         missing,
         start=dataset.start,
-        timeframe=dataset.timeframe,
         n_sessions=dataset.overlap_sessions,
     )
     return Asking(missing, again)

@@ -18,7 +18,7 @@ from quality import sla
 from quality.datasets import Dataset
 from quality.evidence import encode
 from resources.lake import Condition
-from resources.market import calendar_of
+from resources.market import calendar_of, owned
 from resources.retractions import standing_receipts
 
 _BACKTEST = (
@@ -95,15 +95,10 @@ def _rows(held: pl.LazyFrame) -> int:
 def received(workplace: Workplace, dataset: Dataset, last: date) -> pl.LazyFrame:
     """Rows that came for the data set's sessions up to `last` in receipts that stand.
 
-    As when they are judged, a session owns what lies after the close before it, up to and with its own close, unless the
-    next one opens then. A row without a readable ts counts where its receipt begins.
+    A row without a readable ts counts where its receipt begins.
     """
-    sessions = calendar_of(workplace.project, dataset).closes(dataset.start, last)
-    own_close = ~pl.col("close").is_in(sessions["open"].implode())
-    ends = sessions.select("session", end=pl.col("close") + own_close.cast(pl.Int64) * pl.duration(microseconds=1))
-    before = ends.filter(pl.col("session") < dataset.start)["end"].max()
-    until = ends.filter(pl.col("session") <= last)["end"].max()
-    dated = pl.col("ts") < until if before is None else pl.col("ts").is_between(before, until, closed="left")
+    closes = calendar_of(workplace.project, dataset).closes(dataset.start, last)
+    dated = pl.col("ts").is_between(*owned(closes, dataset.start, last), closed="left")
     receipts = standing_receipts(workplace.lake, dataset.name).lazy().select("sequence", "first_session")
     raw = workplace.lake.scan("raw_bars", dataset=dataset.name, instrument=dataset.ids)
     rows = raw.join(receipts, on="sequence", how="inner")

@@ -19,7 +19,7 @@ For one instrument and one range of sessions, in this order:
    readable ts may lie anywhere, so any newer receipt that speaks for its session covers it.
 """
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Literal, NamedTuple
@@ -31,6 +31,7 @@ from engine.bars import COLUMNS, PRICES, timeframe_us
 from quality.restatements import Succession, restatements, succession, with_extent
 
 _DAY_US = timeframe_us("1d")
+_EVER = datetime.min.replace(tzinfo=UTC)
 _OHLC = [pl.col(price) for price in PRICES]
 _NUMBERS = pl.all_horizontal(price.is_finite().fill_null(value=False) for price in _OHLC)
 
@@ -153,6 +154,20 @@ def digests(bars: pl.DataFrame) -> pl.DataFrame:
         {"session": runs["value"], "digest": hashes, "n_bars": runs["len"].cast(pl.Int32)},
         schema={"session": pl.Date, "digest": pl.String, "n_bars": pl.Int32},
     )
+
+
+def moments(closes: pl.DataFrame) -> pl.DataFrame:
+    """`session begin end` of the moments that each of `closes` owns: from `begin` up to `end`, without it.
+
+    Those after the close before it, up to and with its own close; where the next session opens then, that one's. The
+    first of `closes` owns all that came before it.
+
+    Args:
+        closes: neighbouring sessions in order: `session open close`.
+    """
+    own_close = pl.col("close").ne_missing(pl.col("open").shift(-1))
+    end = pl.col("close") + pl.when(own_close).then(timedelta(microseconds=1)).otherwise(timedelta(0))
+    return closes.select("session", begin=end.shift(1).fill_null(_EVER), end=end)
 
 
 def _placed(

@@ -22,6 +22,7 @@ import polars as pl
 
 from engine.bars import COLUMNS
 from quality import tables
+from quality.bars import moments
 from quality.datasets import Dataset
 from resources.behind import Behind
 from resources.calendars import Calendar
@@ -233,7 +234,6 @@ def overlap(
     firsts: Mapping[str, date],
     *,
     start: date,
-    timeframe: str,
     n_sessions: int,
 ) -> dict[str, list[Again]]:
     """By instrument, the sessions right before its day in `firsts` that were asked for before, at most `n_sessions`."""
@@ -241,7 +241,8 @@ def overlap(
     for first in set(firsts.values()):
         sessions = calendar.sessions(start, first - timedelta(days=1))[-n_sessions:] if n_sessions else []
         if sessions:
-            windows = _windows(calendar, sessions, timeframe)
+            near = moments(calendar.closes(sessions[0], sessions[-1]))
+            windows = [Again(*row) for row in near.filter(pl.col("session").is_in(sessions)).rows()]
             asked = asked_sessions(receipts, sessions)
             for instrument in (name for name, day in firsts.items() if day == first):
                 again[instrument] = [one for one in windows if one.session in asked.get(instrument, ())]
@@ -255,20 +256,6 @@ def asked_sessions(receipts: pl.DataFrame, sessions: Sequence[date]) -> dict[str
     for instrument, first, last in near.select("instrument", "first_session", "last_session").rows():
         asked[instrument].update(session for session in sessions if first <= session <= last)
     return asked
-
-
-def _windows(calendar: Calendar, sessions: Sequence[date], timeframe: str) -> list[Again]:
-    """Neighbouring sessions; each owns what comes after the close before it, and the bars that are due in it."""
-    hours = calendar.closes(sessions[0], sessions[-1])
-    due = calendar.due(hours["session"][0], hours["session"][-1], timeframe).group_by("session").agg(pl.col("ts").min())
-    after_close = pl.col("close").shift(1) + timedelta(microseconds=1)
-    begins = (
-        hours.join(due, on="session", how="left")
-        .sort("session")
-        .select("session", begin=pl.min_horizontal("ts", after_close))
-        .with_columns(end=pl.col("begin").shift(-1))
-    )
-    return [Again(*row) for row in begins.filter(pl.col("session").is_between(sessions[0], sessions[-1])).rows()]
 
 
 def _reached(spans: list[tuple[date, date]], sessions: Sequence[date]) -> date | None:

@@ -5,13 +5,14 @@ come raw for the simulator and forward-adjusted for the strategy.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import polars as pl
 
 from engine.bars import COLUMNS, forward_adjusted, timeframe_us
 from engine.history import History
 from quality import sla
+from quality.bars import moments
 from quality.datasets import Dataset, Instrument
 from quality.policies import Correction
 from resources.calendars import Calendar, open_calendar
@@ -68,17 +69,22 @@ def raw_rows(
     """By instrument, every received row that may belong to a session from `first` to `last`, or has no readable ts.
 
     `sequence line ts open high low close volume`; only rows that one of `receipts` stands for. `closes`: `session open
-    close`, with one more session at each end. A moment at which one session closes and the next opens is the next one's.
+    close`, with one more session at each end.
     """
-    before: datetime | None = closes.filter(pl.col("session") < first)["close"].max()  # type: ignore[assignment]
-    until: datetime = closes.filter(pl.col("session") <= last)["close"].max()  # type: ignore[assignment]
-    if not (closes["open"] == until).any():
-        until += timedelta(microseconds=1)
+    begin, until = owned(closes, first, last)
     wanted: dict[str, Condition] = {"dataset": dataset.name, "instrument": list(instruments)}
-    inside = lake.scan("raw_bars", **wanted, ts=Between(before or datetime.min.replace(tzinfo=UTC), until))
+    inside = lake.scan("raw_bars", **wanted, ts=Between(begin, until))
     rows = pl.concat([inside, lake.scan("raw_bars", **wanted, ts=None)])
     received = rows.drop("dataset").collect().join(receipts, on=["instrument", "sequence"], how="semi")
     return by_instrument(received, instruments)
+
+
+def owned(closes: pl.DataFrame, first: date, last: date) -> tuple[datetime, datetime]:
+    """From when up to when, without it, a moment belongs to a session from `first` to `last`."""
+    sessions = moments(closes).filter(pl.col("session").is_between(first, last))
+    begin: datetime = sessions["begin"][0]
+    end: datetime = sessions["end"][-1]
+    return begin, end
 
 
 def newest_before(lake: Lake, dataset: Dataset, instruments: Sequence[str], first: date) -> dict[str, pl.DataFrame]:

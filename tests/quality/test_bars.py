@@ -1,7 +1,7 @@
 """The judge against a twin that looks at one row after another, and each rule against a row that breaks it alone."""
 
 import math
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from engine.bars import COLUMNS
 from quality import tables
-from quality.bars import ROW_RULES, digests, filled_bars, judge
+from quality.bars import ROW_RULES, digests, filled_bars, judge, moments
 from tests.makers import DAY, GOOD, SESSION, START, closes_of, due_bars, receipts_of, received
 from tests.oracles import digested, filled, judged
 
@@ -39,7 +39,7 @@ CLOSES = pl.DataFrame(
     orient="row",
 )
 
-moments = st.one_of(
+instants = st.one_of(
     st.sampled_from(DUE["ts"].to_list()),
     st.sampled_from(DUE["ts"].to_list()[:2]),
     st.integers(-3, 13).map(lambda i: EVENING + i * FIVE_MINUTES),
@@ -57,7 +57,7 @@ changes = st.one_of(
 )
 rows = st.lists(
     st.builds(
-        lambda sequence, ts, change: {"sequence": sequence, "ts": ts, **change}, st.integers(1, 4), moments, changes
+        lambda sequence, ts, change: {"sequence": sequence, "ts": ts, **change}, st.integers(1, 4), instants, changes
     ),
     max_size=25,
 )
@@ -505,6 +505,16 @@ def accepted(bars):
     stamps = DUE.select("session", "ts").to_dicts()
     schema = {"session": pl.Date, "ts": DUE.schema["ts"], **dict.fromkeys(COLUMNS, pl.Float64)}
     return pl.DataFrame([{**stamp, **bar} for stamp, bar in zip(stamps, bars, strict=False)], schema)
+
+
+def test_a_moment_belongs_to_one_session_and_a_close_to_the_next_where_that_opens_then() -> None:
+    at = [datetime(2024, 1, day, hour, tzinfo=UTC) for day, hour in [(1, 9), (1, 17), (2, 9), (2, 17), (2, 17), (3, 0)]]
+    days = [date(2024, 1, 1), date(2024, 1, 2), date(2024, 1, 3)]
+    found = moments(pl.DataFrame({"session": days, "open": at[0::2], "close": at[1::2]}))
+    after = at[1] + timedelta(microseconds=1)
+    assert found["begin"].to_list()[1:] == [after, at[3]]
+    assert found["end"].to_list() == [after, at[3], at[5] + timedelta(microseconds=1)]
+    assert found["begin"][0] < at[0] - timedelta(days=36_500)
 
 
 @given(bars)

@@ -192,7 +192,6 @@ def overlapping(day: date, n_sessions: int = 1) -> dict[str, list[Again]]:
         spans((ONE, 0, 9), (OTHER, 0, 9)),
         dict.fromkeys((ONE, OTHER), day),
         start=DAYS[0],
-        timeframe="1d",
         n_sessions=n_sessions,
     )
 
@@ -248,9 +247,9 @@ def test_a_session_that_cannot_be_had_again_is_noted_and_loses_no_new_one(lake: 
 def test_only_what_was_asked_for_before_overlaps() -> None:
     calendar = open_calendar("24/7")
     asked = spans((ONE, 0, 2), (ONE, 4, 5), (OTHER, 5, 5))
-    again = overlap(calendar, asked, {ONE: DAYS[6], OTHER: DAYS[0]}, start=DAYS[0], timeframe="1d", n_sessions=3)
+    again = overlap(calendar, asked, {ONE: DAYS[6], OTHER: DAYS[0]}, start=DAYS[0], n_sessions=3)
     assert {name: [one.session for one in sessions] for name, sessions in again.items()} == {ONE: [DAYS[4], DAYS[5]]}
-    assert overlap(calendar, asked, {ONE: DAYS[6]}, start=DAYS[0], timeframe="1d", n_sessions=0) == {}
+    assert overlap(calendar, asked, {ONE: DAYS[6]}, start=DAYS[0], n_sessions=0) == {}
 
 
 @pytest.mark.parametrize("timeframe", ["5m", "1d"])
@@ -261,7 +260,7 @@ def test_the_moments_of_sessions_that_are_asked_for_again_tile_time_and_hold_wha
     calendar = open_calendar(code)
     asked = pl.DataFrame({"instrument": [ONE], "first_session": [DAYS[0]], "last_session": [DAYS[9]]})
     day = DAYS[9] + timedelta(days=1)
-    again = overlap(calendar, asked, {ONE: day}, start=DAYS[0], timeframe=timeframe, n_sessions=5)[ONE]
+    again = overlap(calendar, asked, {ONE: day}, start=DAYS[0], n_sessions=5)[ONE]
     assert [one.end for one in again[:-1]] == [one.begin for one in again[1:]]
     due = calendar.due(again[0].session, again[-1].session, timeframe)
     for one in again:
