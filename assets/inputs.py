@@ -206,6 +206,7 @@ def research(
             definition.code_hash,
             definition.configuration_hash,
             project.costs[configuration.costs].model_dump(mode="json"),
+            *([project.risk[configuration.risk].model_dump(mode="json")] if configuration.risk else []),
             _making(project, dataset),
             dataset.model_dump(mode="json", include=shape),
             corrections(project, dataset),

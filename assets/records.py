@@ -12,7 +12,8 @@ from resources.lake import Lake
 
 if TYPE_CHECKING:
     from engine.backtest import Plan
-    from engine.simulator import Market, Simulation
+    from engine.simulator.inputs import Market
+    from engine.simulator.simulation import Simulation
 
 POINTS = 60
 
@@ -28,7 +29,7 @@ def write(
     returns: pl.DataFrame,
 ) -> None:
     """Replace what the tables hold of one strategy's scope: fills, trades, rejections and equity."""
-    from engine.trades import fills_frame, rejections_frame, trades_frame
+    from engine.simulator.records import fills_frame, rejections_frame, trades_frame
 
     rows = {
         "fills": fills_frame(simulation, bars, plan.instruments).rename({"id": "fill"}),

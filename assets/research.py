@@ -31,9 +31,11 @@ from resources.settings import numbers_hash
 if TYPE_CHECKING:
     from engine.backtest import Plan
     from engine.selection import Trial, Walked
-    from engine.simulator import Market, Simulation
+    from engine.simulator.inputs import Market
+    from engine.simulator.simulation import Simulation
 
 BACKTEST = "backtest"
+_SINCE_EVER_US = -(1 << 62)
 Floats = NDArray[np.float64]
 
 
@@ -68,12 +70,15 @@ def plan_of(project: Project, definition: StrategyDefinition) -> "Plan":
     """What the YAML files say, as the engine wants it."""
     from engine.backtest import Plan, Stop
     from engine.costs import FeePeriod, FeeTier
-    from engine.simulator import Instrument, Rules, Size, Target
+    from engine.simulator.inputs import Exits, Guards, Instrument, PerShare, Rules, Size, Slippage, Target
+    from engine.simulator.inputs import Stop as ProtectiveStop
+    from engine.simulator.scenario import guards_of
 
     configuration = definition.configuration
     costs = project.costs[configuration.costs]
     exits = configuration.exits
     size = configuration.size
+    guards = project.risk[configuration.risk].guards if configuration.risk else None
     fees = tuple(
         FeePeriod(_midnight_us(period.from_), tuple(FeeTier(**tier.model_dump()) for tier in period.tiers))
         for period in costs.fees
@@ -85,12 +90,19 @@ def plan_of(project: Project, definition: StrategyDefinition) -> "Plan":
     rules = Rules(
         cash=configuration.account.cash,
         size=Size(size.model, size.amount, getattr(size, "cap", 1.0)),
-        fees=fees,
+        fees=fees or (FeePeriod(_SINCE_EVER_US, (FeeTier(0.0, 0.0, 0.0),)),),
         borrow_bps_per_day=costs.borrow_bps_per_day,
-        stop=exits.stop is not None,
-        targets=tuple(Target(*rung) for rung in exits.ladder),
-        break_even_after_first=exits.break_even_after_first,
+        exits=Exits(
+            stop=None if exits.stop is None else ProtectiveStop(distances=True),
+            targets=tuple(Target(*rung) for rung in exits.ladder),
+            break_even_after=1 if exits.break_even_after_first else None,
+        ),
         limit_fill=costs.limit_fill,
+        slippage=Slippage(**costs.slippage.model_dump()),
+        per_share=PerShare(**costs.per_share.model_dump()) if costs.per_share else None,
+        participation=costs.participation,
+        delisting_recovery=costs.delisting_recovery,
+        guards=guards_of(guards.model_dump(by_alias=True)) if guards else Guards(),
     )
     stop = None if exits.stop is None else Stop(**exits.stop.model_dump())
     return Plan(configuration.timeframe, instruments, rules, stop)
@@ -112,7 +124,7 @@ def identity_of(project: Project, definition: StrategyDefinition) -> str:
 def certify(project: Project, definition: StrategyDefinition, past: History, plan: "Plan") -> Certificate:
     """Prove every law on every instrument."""
     from engine import backtest
-    from engine.simulator import simulate as simulate_bars
+    from engine.simulator.simulation import simulate as simulate_bars
 
     strategy = definition.signal(**definition.configuration.parameters())
     on = backtest.grid(past, plan)
@@ -162,7 +174,7 @@ def backtest_of(definition: StrategyDefinition, past: History, plan: "Plan") -> 
 
 def trades_of(result: Backtest, plan: "Plan") -> pl.DataFrame:
     """Its closed round trips."""
-    from engine.trades import trades_frame
+    from engine.simulator.records import trades_frame
 
     return trades_frame(result.simulation, result.bars, plan.instruments)
 

@@ -1,7 +1,7 @@
 """One strategy over history: bars to decisions to a simulation, and the returns that are judged.
 
 1. `grid` lays the instruments' raw bars side by side on the union of their bars, and beside them
-   what does not depend on the signal: corporate actions, stop distances, embargoes;
+   what does not depend on the signal: volumes, corporate actions, stop distances, embargoes;
 2. `decisions` asks the strategy, instrument by instrument, on adjusted columns, and lays its
    answers on the same grid;
 3. `run` simulates a half-open range of that grid, starting flat with the plan's cash;
@@ -19,10 +19,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from engine import simulator
 from engine.bars import PRICES
 from engine.exits import stop_distances
 from engine.history import History
+from engine.simulator import inputs
+from engine.simulator.simulation import Simulation, simulate
 from engine.strategy import Strategy, decide
 
 Floats = NDArray[np.float64]
@@ -42,15 +43,15 @@ class Plan(NamedTuple):
     """Everything a run needs beside the signal and the data."""
 
     timeframe: str
-    instruments: tuple[simulator.Instrument, ...]
-    rules: simulator.Rules
+    instruments: tuple[inputs.Instrument, ...]
+    rules: inputs.Rules
     stop: Stop | None
 
 
 class Grid(NamedTuple):
     """Everything on one clock that does not depend on the signal; arrays are bars, or bars x instruments."""
 
-    bars: simulator.Market
+    bars: inputs.Market
     sessions: pl.Series  # Date, one per bar
     stop_distances: Floats  # of a stop decided on each bar's close; NaN where there is none
     embargoed: Truths
@@ -77,7 +78,7 @@ def grid(history: History, plan: Plan) -> Grid:
     splits, dividends = _actions(history, plan, clock, rows_of)
     stop = [stop_distances(history.frames[one][plan.timeframe], **plan.stop._asdict()) for one in ids if plan.stop]
     return Grid(
-        simulator.Market(
+        inputs.Market(
             ts=clock["ts"].dt.timestamp("us").to_numpy(),
             known_at=clock["known_at"].dt.timestamp("us").to_numpy(),
             opens=prices["open"],
@@ -86,6 +87,8 @@ def grid(history: History, plan: Plan) -> Grid:
             closes=prices["close"],
             splits=splits,
             dividends=dividends,
+            volumes=_laid_out([history.raw[one]["volume"].to_numpy() for one in ids], rows_of, clock.height),
+            sessions=clock["session"].to_physical().cast(pl.Int64).to_numpy(),
         ),
         sessions=clock["session"],
         stop_distances=_laid_out(stop, rows_of, clock.height) if stop else np.full((clock.height, len(ids)), np.nan),
@@ -94,40 +97,38 @@ def grid(history: History, plan: Plan) -> Grid:
     )
 
 
-def decisions(strategy: Strategy, history: History, plan: Plan, on: Grid) -> simulator.Decisions:
+def decisions(strategy: Strategy, history: History, plan: Plan, on: Grid) -> inputs.Decisions:
     """What the strategy decides on each bar's close, on the grid; False where an instrument has no bar."""
     signals = {name: np.zeros(on.bars.closes.shape, dtype=np.bool_) for name in _SIGNALS.values()}
     for column, (instrument, rows) in enumerate(zip(plan.instruments, on.rows_of, strict=True)):
         decided = decide(strategy, history.frames[instrument.id], plan.timeframe)
         for signal, name in _SIGNALS.items():
             signals[name][rows, column] = decided[signal].to_numpy()
-    return simulator.Decisions(**signals, stop_distances=on.stop_distances, embargoed=on.embargoed)
+    return inputs.Decisions(**signals, stop_distances=on.stop_distances, embargoed=on.embargoed)
 
 
-def part(on: Grid, decided: simulator.Decisions, rows: tuple[int, int]) -> tuple[simulator.Market, simulator.Decisions]:
+def part(on: Grid, decided: inputs.Decisions, rows: tuple[int, int]) -> tuple[inputs.Market, inputs.Decisions]:
     """The bars `rows` (half-open), and what was decided on them."""
     wanted = slice(*rows)
-    bars = {name: values[wanted] for name, values in on.bars._asdict().items()}
-    answers = {name: values[wanted] for name, values in decided._asdict().items()}
-    return simulator.Market(**bars), simulator.Decisions(**answers)
+    bars = {name: values[wanted] for name, values in on.bars._asdict().items() if isinstance(values, np.ndarray)}
+    answers = {name: values[wanted] for name, values in decided._asdict().items() if isinstance(values, np.ndarray)}
+    return on.bars._replace(**bars), decided._replace(**answers)
 
 
 def run(
     on: Grid,
-    decided: simulator.Decisions,
+    decided: inputs.Decisions,
     plan: Plan,
     *,
     rows: tuple[int, int] | None = None,
     close_at_end: bool = False,
-) -> simulator.Simulation:
+) -> Simulation:
     """Simulate the bars `rows` (half-open; all of them by default), starting flat with the plan's cash."""
     bars, on_them = part(on, decided, rows or (0, on.bars.ts.size))
-    return simulator.simulate(bars, on_them, plan.instruments, plan.rules._replace(close_at_end=close_at_end))
+    return simulate(bars, on_them, plan.instruments, plan.rules._replace(close_at_end=close_at_end))
 
 
-def session_returns(
-    simulation: simulator.Simulation, sessions: pl.Series, *, of: Sequence[date], cash: float
-) -> pl.DataFrame:
+def session_returns(simulation: Simulation, sessions: pl.Series, *, of: Sequence[date], cash: float) -> pl.DataFrame:
     """`session equity return gross_exposure` at the close of every session in `of`.
 
     Args:

@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from engine import simulator
 from engine.backtest import Plan, decisions, grid, part, run, session_returns
 from engine.errors import InvalidInputError
 from engine.history import History
+from engine.simulator.inputs import Market
+from engine.simulator.simulation import Simulation
 from engine.statistics import sharpe_ratio
 from engine.strategy import Strategy
 
@@ -41,8 +42,8 @@ class Walked(NamedTuple):
 
     chosen: Trial
     returns: pl.DataFrame  # session equity return gross_exposure, out-of-sample
-    simulation: simulator.Simulation
-    bars: simulator.Market  # out-of-sample
+    simulation: Simulation
+    bars: Market  # out-of-sample
 
 
 def trials(

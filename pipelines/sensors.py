@@ -115,7 +115,7 @@ def fingerprint(workplace: Workplace, written: str) -> str:
 
 def identity(project: Project) -> str:
     """Of everything that people wrote, code included."""
-    sections = (project.datasets, project.sla, project.costs, project.universes)
+    sections = (project.datasets, project.sla, project.costs, project.risk, project.universes)
     return document_hash(
         [
             *[{name: one.model_dump(mode="json") for name, one in section.items()} for section in sections],

@@ -6,17 +6,15 @@ refer to. The promotion policy has a module of its own.
 
 from collections.abc import Iterator
 from datetime import date
-from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from quality.configuration import Filled, Name, NonNegative, Number, Positive, Record, Text, matching, refuse
+from quality.costs import NO_SLIPPAGE, FeePeriod, Fraction, PerShare, Share, Slippage, SpreadBps, out_of_order
 from quality.errors import Refusal
 
-Share = Annotated[float, Field(ge=0, le=1)]
 TimeOfDay = Annotated[str, matching(r"([01]\d|2[0-3]):[0-5]\d", "a time of day such as 16:00")]
-RateBps = Annotated[float, Field(gt=-10_000, lt=10_000)]  # a rebate is negative
 
 
 class Limit(Record):
@@ -107,45 +105,33 @@ class SlaPolicy(Record, extra="allow"):
         return dict(self.__pydantic_extra__)
 
 
-class FeeTier(Record):
-    volume: NonNegative  # traded notional of the last 30 days, from which on the tier holds
-    maker_bps: RateBps
-    taker_bps: RateBps
-
-
-class FeePeriod(Record):
-    from_: date = Field(alias="from")
-    tiers: Annotated[tuple[FeeTier, ...], Filled]
-
-    @model_validator(mode="after")
-    def _tiers_ascend_from_zero(self) -> Self:
-        refuse(self._out_of_order())
-        return self
-
-    def _out_of_order(self) -> Iterator[Refusal]:
-        if self.tiers[0].volume != 0:
-            yield Refusal(("tiers", 0, "volume"), "0: the first tier is everybody's")
-        for index, (lower, upper) in enumerate(pairwise(self.tiers), start=1):
-            if upper.volume <= lower.volume:
-                yield Refusal(("tiers", index, "volume"), f"more than the tier before ({lower.volume:g})")
-
-
 class Costs(Record):
-    """One section of `policies/costs.yaml`: what trading costs."""
+    """One section of `policies/costs.yaml`: what trading costs, and how much of a bar can be had."""
 
-    fees: Annotated[tuple[FeePeriod, ...], Filled]
-    half_spread_bps: Annotated[dict[Name, Annotated[float, Field(ge=0, lt=10_000)]], Filled]  # by instrument tier
+    fees: tuple[FeePeriod, ...] = ()
+    per_share: PerShare | None = None  # instead of fees by volume
+    half_spread_bps: Annotated[dict[Name, SpreadBps], Filled]  # by instrument tier
+    slippage: Slippage = NO_SLIPPAGE
     limit_fill: Literal["trade_through", "touch"]
+    participation: Fraction = 1.0  # of a bar's volume, for all orders of an instrument
     borrow_bps_per_day: NonNegative
+    delisting_recovery: Share = 1.0  # of the last close, when an instrument is delisted
+
+    @property
+    def known_from(self) -> date:
+        """The first day that the fees are known of."""
+        return self.fees[0].from_ if self.fees else date.min
 
     @model_validator(mode="after")
     def _periods_ascend(self) -> Self:
-        refuse(
-            Refusal(("fees", index, "from"), f"later than the period before ({earlier.from_})")
-            for index, (earlier, later) in enumerate(pairwise(self.fees), start=1)
-            if later.from_ <= earlier.from_
-        )
+        refuse([*self._fees_twice(), *out_of_order(self.fees)])
         return self
+
+    def _fees_twice(self) -> Iterator[Refusal]:
+        if not self.fees and self.per_share is None:
+            yield Refusal(("fees",), "at least one period, or per_share instead")
+        if self.fees and self.per_share is not None:
+            yield Refusal(("per_share",), "no fees beside it: an order pays one of them")
 
 
 class CostsPolicy(Record, extra="allow"):

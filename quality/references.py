@@ -27,7 +27,7 @@ def costs_for(dataset: Dataset, costs: Mapping[str, Costs]) -> list[str]:
     return sorted(
         name
         for name, section in costs.items()
-        if tiers <= section.half_spread_bps.keys() and section.fees[0].from_ <= dataset.start
+        if tiers <= section.half_spread_bps.keys() and section.known_from <= dataset.start
     )
 
 
@@ -90,15 +90,18 @@ def of_strategy(
     *,
     datasets: Mapping[str, Dataset | None],
     costs: Mapping[str, Costs] | None,
+    risk: Collection[str] | None,
     periods_per_year: Mapping[str, int] | None,
 ) -> Iterator[Refusal]:
-    """What a strategy's YAML says of its data set and its costs; None for what could not be read."""
+    """What a strategy's YAML says of its data set, its costs and its guards; None for what could not be read."""
     dataset = datasets.get(strategy.dataset)
     section = (costs or {}).get(strategy.costs)
     if strategy.dataset not in datasets:
         yield unknown(("dataset",), strategy.dataset, datasets)
     if costs is not None and section is None:
         yield unknown(("costs",), strategy.costs, costs)
+    if risk is not None and strategy.risk is not None and strategy.risk not in risk:
+        yield unknown(("risk",), strategy.risk, risk)
     if dataset is not None:
         yield from _traded(strategy, dataset)
     if dataset is not None and section is not None:
@@ -140,7 +143,7 @@ def _uncovered(dataset: Dataset, costs: Mapping[str, Costs]) -> Iterator[Refusal
             wanted = f"{listed(covered)}: one section of policies/costs.yaml has to cover all instruments"
             yield Refusal(("instruments", index, "tier"), wanted, nearest=nearest(instrument.tier, covered))
     if tiers <= covered:
-        first = min(section.fees[0].from_ for section in costs.values() if tiers <= section.half_spread_bps.keys())
+        first = min(section.known_from for section in costs.values() if tiers <= section.half_spread_bps.keys())
         yield Refusal(("start",), f"{first} or later, from when on policies/costs.yaml has fees for its instruments")
 
 
@@ -170,7 +173,7 @@ def _charged(strategy: StrategyConfiguration, dataset: Dataset, costs: Costs) ->
         yield Refusal(
             ("costs",), f"a section with half_spread_bps for the tiers it trades, {', '.join(sorted(tiers))} too"
         )
-    first = costs.fees[0].from_
+    first = costs.known_from
     if first > dataset.start:
         yield Refusal(("costs",), f"a section whose fees start by {dataset.start} as {dataset.name} does, not {first}")
 

@@ -8,6 +8,8 @@
     params: {fast: {value: 20, min: 10, max: 30, step: 10}}
     size: {model: risk_per_trade, risk: 0.005, cap: 0.2}
     exits: {stop: {atr: 2, length: 14}, targets: default}
+    costs: bitfinex             # sections of policies/costs.yaml and, where guards are wanted, of policies/risk.yaml
+    risk: cautious
     walk_forward: {in_sample: 60d, out_of_sample: 20d, purge: 1d}
 
 Parameters are values on a grid, `min + k * step` up to `max`; the grid of all of them is what a
@@ -20,17 +22,18 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import product
 from math import prod
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, Tag, model_validator
 
 from quality.configuration import Currency, Filled, Name, Number, Positive, Record, Text, Timeframe, matching, refuse
 from quality.datasets import Dataset, Instrument, InstrumentId
 from quality.errors import Refusal
+from quality.exits import DEFAULT, DEFAULT_LADDER, Distance, Rung, Targets, beyond_whole
+from quality.sizing import EquityShare, Notional, RiskPerTrade, Units
 
 MAX_SETS = 50
 MAX_WINDOWS = 10
-DEFAULT_LADDER = ((1.0, 0.4), (2.5, 0.4))  # R and share; the rest runs, at break-even once the first has filled
 _SESSIONS = "a number of sessions such as 60d"
 _INSTRUMENTS = "all, a list of ids, or a tier such as {tier: core}"
 
@@ -47,7 +50,6 @@ Version = Annotated[
     str,
     matching(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*)){2}", "three numbers such as 1.0.0 that grow with each change"),
 ]
-Fractional = Annotated[float, Field(gt=0, le=1)]
 
 
 class Account(Record):
@@ -103,90 +105,20 @@ class Parameter(Record):
                 yield Refusal(("value",), f"{' or '.join(around)}, on the grid from {self.min} by {self.step}")
 
 
-class Units(Record):
-    model: Literal["units"]
-    quantity: Positive
-
-    @property
-    def amount(self) -> float:
-        return self.quantity
-
-
-class Notional(Record):
-    model: Literal["notional"]
-    notional: Positive
-
-    @property
-    def amount(self) -> float:
-        return self.notional
-
-
-class EquityShare(Record):
-    model: Literal["equity_share"]
-    share: Fractional
-
-    @property
-    def amount(self) -> float:
-        return self.share
-
-
-class RiskPerTrade(Record):
-    """The stop's distance times the quantity is `risk` of equity; the notional never exceeds `cap` of it."""
-
-    model: Literal["risk_per_trade"]
-    risk: Fractional
-    cap: Fractional = 1.0
-
-    @property
-    def amount(self) -> float:
-        return self.risk
-
-
-class Stop(Record):
-    """`{pct}` as a share of the price, or `{atr, length}` in average true ranges."""
-
-    pct: Annotated[float, Field(gt=0, lt=1)] | None = None
-    atr: Positive | None = None
-    length: Annotated[int, Field(ge=1)] | None = None
-
-    @model_validator(mode="after")
-    def _one_form(self) -> Self:
-        if (self.pct is None) == (self.atr is None) or (self.atr is None) != (self.length is None):
-            refuse([Refusal((), "pct alone, or atr and length together")])
-        return self
-
-
-class Target(Record):
-    r: Positive  # distance from the fill, in first risks
-    share: Fractional  # of the position
-
-
-class Rung(NamedTuple):
-    r: float
-    share: float
-
-
-def _targets_kind(value: Any) -> str:
-    return "default" if isinstance(value, str) else "list"
-
-
 class Exits(Record):
-    stop: Stop | None = None
-    targets: Annotated[
-        Annotated[Literal["default"], Tag("default")] | Annotated[tuple[Target, ...], Tag("list")],
-        Discriminator(_targets_kind),
-    ] = ()
+    stop: Distance | None = None
+    targets: Targets = ()
 
     @property
     def ladder(self) -> tuple[Rung, ...]:
         """The targets in order of distance."""
-        if self.targets == "default":
+        if isinstance(self.targets, str):
             return tuple(Rung(*rung) for rung in DEFAULT_LADDER)
         return tuple(sorted(Rung(target.r, target.share) for target in self.targets))
 
     @property
     def break_even_after_first(self) -> bool:
-        return self.targets == "default"
+        return self.targets == DEFAULT
 
     @model_validator(mode="after")
     def _targets_within_a_position(self) -> Self:
@@ -196,7 +128,7 @@ class Exits(Record):
     def _beyond(self) -> Iterator[Refusal]:
         if self.targets and self.stop is None:
             yield Refusal(("targets",), "exits.stop beside it: R is the distance to the stop")
-        if sum(_exact(rung.share) for rung in self.ladder) > 1:
+        if beyond_whole(rung.share for rung in self.ladder):
             yield Refusal(("targets",), "shares that sum to at most 1")
 
 
@@ -245,6 +177,7 @@ class StrategyConfiguration(Record):
     size: Annotated[Units | Notional | EquityShare | RiskPerTrade, Field(discriminator="model")]
     exits: Exits = Exits()
     costs: Name
+    risk: Name | None = Field(default=None, exclude_if=lambda name: name is None)  # so versions without keep their hash
     walk_forward: WalkForward
 
     @property

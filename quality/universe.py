@@ -29,10 +29,10 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from quality.configuration import Filled, Name, NonNegative, Record, Text, refuse
+from quality.costs import Share
 from quality.datasets import Dataset, Instrument
 from quality.documents import nearest, unknown
 from quality.errors import Refusal
-from quality.policies import Share
 
 NOT_LISTED = "not_listed"
 COLUMNS = ("session", "instrument", "member", "reasons", "tier", "tags", "measured_on")

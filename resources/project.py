@@ -28,6 +28,7 @@ from quality.errors import ConfigurationError, Problem, Refusal
 from quality.hashes import code_hash, document_hash
 from quality.policies import CalendarsPolicy, Correction, Costs, CostsPolicy, ServiceLevel, SlaPolicy
 from quality.promotion import PromotionPolicy
+from quality.risk import Risk, RiskPolicy
 from quality.strategies import StrategyConfiguration
 from quality.universe import Universe, UniversePolicy
 from resources.bar_files.layouts import load_formats
@@ -54,6 +55,7 @@ class Project(NamedTuple):
     sla: Mapping[str, ServiceLevel]  # by section, as the costs
     costs: Mapping[str, Costs]
     corrections: Mapping[str, tuple[Correction, ...]]  # by calendar
+    risk: Mapping[str, Risk]  # by section; empty without the file, as no strategy has to name one
     universes: Mapping[str, Universe]  # by section
     promotion: PromotionPolicy
 
@@ -61,6 +63,9 @@ class Project(NamedTuple):
 class _File(NamedTuple, Generic[Model]):
     document: Document
     model: Model
+
+
+_NO_RISK = _File(compose("schema: 1", file="policies/risk.yaml"), RiskPolicy(schema=1))
 
 
 class _Signal(NamedTuple):
@@ -80,6 +85,7 @@ def load(root: Path) -> Project:
     calendars = _policy(root, "calendars", CalendarsPolicy, problems)
     promotion = _policy(root, "promotion", PromotionPolicy, problems)
     universes = _policy(root, "universe", UniversePolicy, problems)
+    risk = _policy(root, "risk", RiskPolicy, problems) if (root / "policies/risk.yaml").exists() else _NO_RISK
     datasets = {path.stem: _yaml(root, path, Dataset, problems) for path in _files(root, "datasets", ".yaml")}
     configurations = {
         path.stem: _yaml(root, path, StrategyConfiguration, problems) for path in _files(root, "strategies", ".yaml")
@@ -95,10 +101,10 @@ def load(root: Path) -> Project:
     for name in sorted(configurations.keys() | signals.keys()):
         problems += _twin_problems(name, configurations, signals)
         problems += _strategy_problems(
-            name, configurations.get(name), signals.get(name), datasets=known, costs=costs, years=years
+            name, configurations.get(name), signals.get(name), datasets=known, costs=costs, risk=risk, years=years
         )
 
-    if problems or not (sla and costs and calendars and promotion and universes):
+    if problems or not (sla and costs and calendars and promotion and universes and risk):
         raise ConfigurationError(sorted(problems, key=lambda problem: (problem.file, problem.line or 0)))
     definitions = [
         _definition(configuration.model, signal)
@@ -111,6 +117,7 @@ def load(root: Path) -> Project:
         sla=sla.model.sections,
         costs=costs.model.sections,
         corrections=calendars.model.corrections,
+        risk=risk.model.sections,
         universes=universes.model.sections,
         promotion=promotion.model,
     )
@@ -267,14 +274,18 @@ def _strategy_problems(
     *,
     datasets: Mapping[str, Dataset | None],
     costs: _File[CostsPolicy] | None,
+    risk: _File[RiskPolicy] | None,
     years: Mapping[str, int] | None,
 ) -> list[Problem]:
     if configuration is None:
         return []
     sections = costs.model.sections if costs else None
+    guards = risk.model.sections if risk else None
     refusals = [
         *_misnamed(name, configuration.model.name),
-        *references.of_strategy(configuration.model, datasets=datasets, costs=sections, periods_per_year=years),
+        *references.of_strategy(
+            configuration.model, datasets=datasets, costs=sections, risk=guards, periods_per_year=years
+        ),
         *(references.of_signal(configuration.model, signal.strategy) if signal else ()),
     ]
     return configuration.document.problems(refusals)

@@ -82,7 +82,7 @@ def engine_hash() -> str:
     numba's own cache looks at the file of the cached function only and misses edits of what it calls, so its folder
     carries this hash in its name.
     """
-    return source_hash("engine/*.py")
+    return source_hash("engine/**/*.py")
 
 
 def numbers_hash() -> str:

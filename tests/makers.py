@@ -146,8 +146,10 @@ def plan_of(*instruments: str, timeframe: str = "1d", stop: Any = None, **rules:
     """A plan without costs that buys one unit out of a cash of 1,000."""
     from engine.backtest import Plan  # with the simulator behind it, which takes a second to import
     from engine.costs import FeePeriod, FeeTier
-    from engine.simulator import Instrument, Rules, Size
+    from engine.simulator.inputs import Exits, Instrument, Rules, Size
+    from engine.simulator.inputs import Stop as ProtectiveStop
 
     usual = {"cash": 1_000.0, "size": Size("units", 1), "fees": (FeePeriod(0, (FeeTier(0, 0, 0),)),)}
     traded = tuple(Instrument(name, tick=0.01, lot=1, min_notional=0, half_spread_bps=0) for name in instruments)
-    return Plan(timeframe, traded, Rules(**{**usual, "stop": stop is not None, **rules}), stop)
+    exits = Exits(stop=None if stop is None else ProtectiveStop(distances=True))
+    return Plan(timeframe, traded, Rules(**{**usual, "exits": exits, **rules}), stop)

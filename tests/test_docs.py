@@ -23,6 +23,8 @@ from quality.datasets import Dataset, FormerName, Instrument
 from quality.formats import Format
 from quality.policies import CalendarsPolicy, Correction, Costs, Freshness, Limit, Resample, ServiceLevel
 from quality.promotion import PromotionPolicy
+from quality.risk import Risk
+from quality.scenarios import Scenario
 from quality.strategies import StrategyConfiguration
 from quality.tables import TABLES
 from quality.universe import Universe, UniversePolicy
@@ -41,7 +43,18 @@ PAGES = [
     *sorted((ROOT / "benchmarks").rglob("*.md")),
 ]
 PACKAGES = ("engine", "quality", "resources", "assets", "pipelines", "strategies")
-MODELS = (Dataset, Instrument, StrategyConfiguration, ServiceLevel, Limit, Resample, Freshness, Costs, PromotionPolicy)
+MODELS = (
+    Dataset,
+    Instrument,
+    StrategyConfiguration,
+    ServiceLevel,
+    Limit,
+    Resample,
+    Freshness,
+    Costs,
+    Risk,
+    PromotionPolicy,
+)
 SOURCES = {source.model_fields["kind"].annotation.__args__[0]: source for source in datasets.Source.__origin__.__args__}
 GUIDED = {
     "check": (Correction,),
@@ -65,6 +78,7 @@ EXAMPLES: dict[str, tuple[type[BaseModel], ...]] = {
     "docs/guides/bar-files.md": (Format,),
     "docs/guides/check.md": (CalendarsPolicy,),
     "docs/guides/corporate-actions.md": (Listed,),
+    "docs/guides/fills.md": (Scenario,) * len([*(ROOT / "docs/guides/fills").iterdir()]),
     "docs/guides/sources.md": (Sourced,) * 5,
     "docs/guides/universe.md": (UniversePolicy,),
     "docs/guides/your-own-files.md": (Sourced,),
@@ -299,7 +313,7 @@ def test_every_query_in_a_page_can_be_asked(tmp_path):
 def test_every_section_of_a_policy_and_every_severity_is_in_the_readme():
     project = load(ROOT)
     severities = Limit.model_fields["severity"].annotation.__args__
-    for name in (*project.sla, *project.costs, *project.universes, *project.datasets, *severities):
+    for name in (*project.sla, *project.costs, *project.risk, *project.universes, *project.datasets, *severities):
         assert f"`{name}`" in README or f"{name}`" in README, name
 
 

@@ -17,7 +17,8 @@ def compile_all() -> None:
     import numpy as np
 
     from engine.costs import FeePeriod, FeeTier
-    from engine.simulator import Decisions, Instrument, Market, Rules, Size, simulate
+    from engine.simulator.inputs import Decisions, Instrument, Market, Rules, Size
+    from engine.simulator.simulation import simulate
 
     prices, no, minute = np.full((3, 1), 100.0), np.zeros((3, 1), dtype=bool), 60_000_000
     simulate(

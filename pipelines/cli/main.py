@@ -14,6 +14,7 @@ from pipelines.cli import (
     night,
     promotion,
     retract,
+    simulate,
     sql,
     ui,
 )
@@ -29,6 +30,7 @@ app.command("ui")(ui.ui)
 app.command("backfill")(backfill.backfill)
 app.command("diff")(diff.diff)
 app.command("check")(check.check)
+app.command("simulate")(simulate.simulate)
 app.command("import")(import_file.import_file)
 app.command("retract")(retract.retract)
 app.command("sql")(sql.sql)

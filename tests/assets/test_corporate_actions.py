@@ -54,7 +54,7 @@ def stating(*actions: tuple[Any, ...], known: Sequence[str] = (ONE, OTHER)) -> N
 
 def fold_once(lake: Lake) -> dict[str, Any]:
     """Run the asset; its metadata by name."""
-    project = Project({}, {}, {}, {}, CalendarsPolicy(schema=1).corrections, {}, None)  # type: ignore[call-arg, arg-type]
+    project = Project({}, {}, {}, {}, CalendarsPolicy(schema=1).corrections, {}, {}, None)  # type: ignore[call-arg, arg-type]
     asset = corporate_actions(project, DATASET)
     done = dg.materialize([asset], resources={"lake": lake, "sources": FakeSources()}, raise_on_error=True)
     (materialization,) = [

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.backtest import Stop, decisions, grid, run, session_returns
-from engine.simulator import Simulation
+from engine.simulator.simulation import Simulation
 from tests.makers import BUY, COVER, DAY, SELL, SESSION, SHORT, START, Scripted, flat_bars, history_of, plan_of
 
 SIGNALS = ("enter_long", "exit_long", "enter_short", "exit_short")
@@ -24,6 +24,14 @@ def session(n: int) -> date:
 def backtest(history, plan, **how):
     on = grid(history, plan)
     return run(on, decisions(Scripted(), history, plan, on), plan, **how)
+
+
+def test_the_grid_knows_volumes_and_sessions():
+    own = history_of({"X": flat_bars([1, 2, 3, 4], step=HALF_DAY)})
+    own.raw["X"] = own.raw["X"].with_columns(volume=pl.Series([5.0, None, 7.0, 8.0]))
+    bars = grid(own, plan_of("X")).bars
+    assert listed(bars.volumes) == [[5.0], [None], [7.0], [8.0]]
+    assert np.diff(bars.sessions).tolist() == [0, 1, 0]
 
 
 def listed(values):
@@ -199,7 +207,8 @@ def test_a_run_leaves_nothing_open_when_asked():
 def simulation(equity, exposure=None):
     exposure = [0.0] * len(equity) if exposure is None else exposure
     nothing = np.empty(0)
-    return Simulation(np.array(equity), np.array(equity), np.array(exposure), nothing, nothing, nothing, 0)
+    curves = (np.array(equity), np.array(equity), np.array(exposure), np.zeros(len(equity)))
+    return Simulation(*curves, nothing, nothing, nothing, nothing, 0, ())
 
 
 def returns_of(equity, sessions, of, exposure=None):
@@ -253,7 +262,7 @@ def test_an_account_with_nothing_left_is_closed_for_good():
     days = [session(n) for n in range(5)]
     equity = np.array([100.0, 50.0, -20.0, 30.0, 60.0])  # a short that lost more than there was, and came back
     nothing = np.zeros(5)
-    simulation = Simulation(equity, nothing, nothing + 1, nothing, nothing, nothing, ambiguous_trades=0)
+    simulation = Simulation(equity, nothing, nothing + 1, nothing, *(nothing,) * 4, ambiguous_trades=0, warnings=())
     returns = session_returns(simulation, pl.Series(days), of=days, cash=100.0)
     assert returns["equity"].to_list() == [100, 50, 0, 0, 0]
     assert returns["return"].to_list() == [0, -0.5, -1, 0, 0]

@@ -130,6 +130,16 @@ def edited(model: type[BaseModel], old: str, new: str) -> str:
     return FILES[model].replace(old, new)
 
 
+def test_a_section_of_costs_may_charge_by_the_share() -> None:
+    text = COSTS[: COSTS.index("  fees:")] + "  per_share: {fee: 0.005, minimum: 1}\n" + COSTS[COSTS.index("  half_") :]
+    (section,) = parse(text, CostsPolicy, file="it.yaml").sections.values()
+    assert (section.fees, section.known_from, section.participation, section.delisting_recovery) == ((), date.min, 1, 1)
+    neither = text.replace("  per_share: {fee: 0.005, minimum: 1}\n", "")
+    assert refused(neither, CostsPolicy) == [
+        "it.yaml:2: bitfinex.fees is missing, expected at least one period, or per_share instead"
+    ]
+
+
 def test_a_good_file_becomes_a_frozen_model() -> None:
     dataset = parse(DATASET, Dataset, file="it.yaml")
     assert (dataset.calendar, dataset.start, dataset.end) == ("24/7", date(2017, 7, 1), None)
@@ -352,6 +362,23 @@ def test_what_was_read_can_be_written_and_read_again(model: type[BaseModel]) -> 
         pytest.param(
             CostsPolicy, "{core: 2}", "{core: -2}", "it.yaml:10: bitfinex.half_spread_bps.core is -2, expected at least 0",
             id="a spread that pays",
+        ),
+        pytest.param(
+            CostsPolicy, "  limit_fill", "  per_share: {fee: 0.005, minimum: 1}\n  limit_fill",
+            "it.yaml:11: bitfinex.per_share is a mapping, expected no fees beside it", id="two kinds of fee",
+        ),
+        pytest.param(
+            CostsPolicy, "  limit_fill", "  slippage: {model: bps, bsp: 5}\n  limit_fill",
+            "it.yaml:11: unknown key 'bitfinex.slippage.bsp': did you mean 'bps'?", id="a misspelt key of a slippage model",
+        ),
+        pytest.param(
+            CostsPolicy, "  limit_fill", "  slippage: {model: square_root, y: 1, sigma: 0.02}\n  limit_fill",
+            "it.yaml:11: bitfinex.slippage is a mapping, expected sigma and volume of a session, or days",
+            id="an impact that cannot be measured",
+        ),
+        pytest.param(
+            CostsPolicy, "  limit_fill", "  participation: 10\n  limit_fill",
+            "it.yaml:11: bitfinex.participation is 10, expected at most 1", id="more than the volume of a bar",
         ),
         pytest.param(
             PromotionPolicy, "metric: max_drawdown", "metric: max_drawdwn",

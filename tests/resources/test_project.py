@@ -96,6 +96,14 @@ def test_the_code_that_runs_is_the_code_that_is_hashed(root: Path) -> None:
             "sla is 'cripto': did you mean 'crypto'? Expected one of crypto, equities", id="a service level nobody wrote",
         ),
         pytest.param(
+            "strategies/sma_cross.yaml", "costs: bitfinex", "risk: cautios\ncosts: bitfinex",
+            "risk is 'cautios': did you mean 'cautious'? Expected one of cautious, paced", id="guards nobody wrote",
+        ),
+        pytest.param(
+            "policies/risk.yaml", "max_drawdown: {limit: 0.2", "max_drawdown: {limit: 20",
+            "cautious.max_drawdown.limit is 20, expected at most 1", id="a guard in percent",
+        ),
+        pytest.param(
             "datasets/us_equities_1d.yaml", "calendar: XNYS", "calendar: XNYSE",
             "calendar is 'XNYSE': did you mean 'XNYS'? Expected a calendar with periods_per_year",
             id="a calendar without periods per year",
@@ -267,6 +275,18 @@ def test_a_missing_policy_is_named_and_nothing_that_needs_it_is_blamed(root: Pat
     (root / "policies" / f"{name}.yaml").unlink()
     (problem,) = refused(root)
     assert problem.startswith(f"policies/{name}.yaml: the file is missing")
+
+
+def test_a_project_without_guards_is_whole_until_a_strategy_names_some(root: Path) -> None:
+    (root / "policies/risk.yaml").unlink()
+    before = load(root).strategies["sma_cross@1.0.0"]
+    assert load(root).risk == {}
+    assert before.configuration_hash == load(ROOT).strategies["sma_cross@1.0.0"].configuration_hash
+    line = edit(root, "strategies/sma_cross.yaml", "costs: bitfinex", "risk: cautious\ncosts: bitfinex")
+    (problem,) = refused(root)
+    assert problem.startswith(
+        f"strategies/sma_cross.yaml:{line}: risk is 'cautious', expected nothing, because none is known"
+    )
 
 
 def test_half_a_strategy_misses_the_other_file(root: Path) -> None:

@@ -1,0 +1,161 @@
+"""The simulator's kernel on random walks: each beside a bare loop over the same signals, both on series not touched before.
+
+Seconds are of one series, the best of three for each, so that what else runs on the machine counts little.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from benchmarks.run import Measured
+from engine.costs import FeePeriod, FeeTier
+from engine.simulator.compiled import ready
+from engine.simulator.drivers import Live, run, run_sleeves
+from engine.simulator.inputs import (
+    DEFAULT_LADDER,
+    Decisions,
+    Exits,
+    Funding,
+    Guards,
+    Instrument,
+    Market,
+    Rules,
+    Size,
+    Slippage,
+    Stop,
+    Trail,
+)
+from engine.simulator.packing import desk_of, logs_of, tape_of
+from engine.simulator.tape import Tape
+
+N_BARS, N_SERIES, BAR_US, ROOM = 420_768, 8, 300_000_000, (20_000, 8_000, 40_000)
+FEES = (FeePeriod(0, (FeeTier(0, 2, 5),)),)
+TYPICAL = Rules(
+    *(1e6, Size("equity_share", 0.5), FEES),
+    exits=Exits(stop=Stop(pct=0.02), targets=DEFAULT_LADDER, break_even_after=1),
+    slippage=Slippage("bps", bps=1.0),
+    guards=Guards(max_position=1.0, max_daily_loss=0.2, max_drawdown=0.9),
+)
+EVERYTHING = Rules(
+    *(1e6, Size("risk_per_trade", 0.005, cap=2.0), FEES),
+    exits=Exits(
+        stop=Stop(atr=3.0, length=14), trail=Trail(atr=5.0, length=14), targets=DEFAULT_LADDER, break_even_after=1
+    ),
+    slippage=Slippage("square_root", y=0.5, days=20),
+    participation=0.1,
+    guards=Guards(
+        max_position=3.0,
+        max_gross_exposure=3.0,
+        max_leverage=3.0,
+        max_daily_loss=0.2,
+        max_drawdown=0.9,
+        kill_switch=0.95,
+    ),
+)
+
+
+def one_symbol_typical() -> Measured:
+    return _beside_floor([_tape(_series(seed), TYPICAL) for seed in range(N_SERIES)])
+
+
+def one_symbol_everything() -> Measured:
+    return _beside_floor([_tape(_series(seed), EVERYTHING, perpetual=True) for seed in range(N_SERIES)])
+
+
+def sleeves_two_threads() -> Measured:
+    tapes = [_tape(_series(seed)[:, :140_256], TYPICAL) for seed in range(100)]
+    run_sleeves(tapes[:2], 1e6)
+    return _measured(lambda: run_sleeves(tapes, 1e6, threads=2), lambda: [_floored(tape) for tape in tapes])
+
+
+def step_from_python() -> Measured:
+    tape = _tape(_series(0), TYPICAL)
+    ready()
+    live = Live(tape, desk_of(tape, 1e6), logs_of(N_BARS, ROOM))
+    live.step(0)
+    begun = time.perf_counter()
+    for t in range(1, N_BARS):
+        live.step(t)
+    seconds = time.perf_counter() - begun
+    return Measured(seconds, note=f"{seconds / N_BARS * 1e6:.2f} µs a bar")
+
+
+def _series(seed: int) -> np.ndarray[Any, Any]:
+    """Open, high, low, close, and where two averages cross up and down."""
+    random = np.random.default_rng(seed)
+    closes = np.round(100 * np.exp(np.cumsum(random.normal(0, 1e-3, N_BARS))), 2)
+    opens = np.append(closes[:1], closes[:-1])
+    highs = np.maximum(opens, closes) * (1 + np.abs(random.normal(0, 3e-4, N_BARS)))
+    lows = np.minimum(opens, closes) * (1 - np.abs(random.normal(0, 3e-4, N_BARS)))
+    sums = np.cumsum(np.append(0.0, closes))
+    fast, slow = ((sums[200:] - sums[200 - n : -n]) / n for n in (50, 200))
+    above = np.append(np.zeros(200, bool), (fast > slow)[1:])
+    crossed = np.append(False, above[1:] != above[:-1])
+    return np.stack([opens, highs, lows, closes, crossed & above, crossed & ~above])
+
+
+def _tape(series: np.ndarray[Any, Any], rules: Rules, *, perpetual: bool = False) -> Tape:
+    opens, highs, lows, closes, up, down = (np.ascontiguousarray(row.reshape(-1, 1)) for row in series)
+    ts, no = np.arange(len(opens)) * BAR_US, np.zeros(opens.shape, bool)
+    market = Market(ts, ts + BAR_US, opens, highs, lows, closes, np.ones(opens.shape), np.zeros(opens.shape))
+    instrument = Instrument("X", 0.01, 0.0001, 5.0, 1.0)
+    if perpetual:
+        marks = {f"mark_{name}": getattr(market, name) for name in ("opens", "highs", "lows", "closes")}
+        funding = [Funding(int(at), 0, 1e-4) for at in ts[::96]]
+        market = market._replace(**marks, volumes=np.full(opens.shape, 1e6), funding=funding)
+        instrument = instrument._replace(kind="linear", leverage=3.0)
+    up, down = up > 0, down > 0
+    shorts = (down, up) if perpetual else (no, no)
+    return tape_of(market, Decisions(up, down, *shorts, np.full(opens.shape, np.nan), no), [instrument], rules)
+
+
+@njit
+def _floor(opens, lows, closes, signals, equity):  # type: ignore[no-untyped-def]
+    cash, quantity, stop, waiting, n = 1e6, 0.0, 0.0, 0, 0
+    for t in range(equity.size):
+        if waiting & 1 and quantity == 0.0:
+            quantity = cash * 0.5 / opens[t, 0]
+            cash -= quantity * opens[t, 0] * 1.0005
+            stop = opens[t, 0] * 0.98
+        elif waiting & 2 and quantity > 0.0:
+            cash, quantity, n = cash + quantity * opens[t, 0] * 0.9995, 0.0, n + 1
+        if quantity > 0.0 and lows[t, 0] <= stop:
+            cash, quantity, n = cash + quantity * min(opens[t, 0], stop) * 0.9995, 0.0, n + 1
+        equity[t] = cash + quantity * closes[t, 0]
+        waiting = signals[t, 0]
+    return n
+
+
+def _floored(tape: Tape) -> None:
+    _floor(tape.opens, tape.lows, tape.closes, tape.signals, np.empty(tape.ts.size))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def _measured(work: Callable[[], object], floor: Callable[[], object], note: str = "best of 3") -> Measured:
+    floor()
+    pairs = [(_seconds(work), _seconds(floor)) for _ in range(3)]
+    return Measured(min(pair[0] for pair in pairs), min(pair[1] for pair in pairs), note)
+
+
+def _beside_floor(tapes: list[Tape]) -> Measured:
+    ready()
+    kernel, floor = [np.inf] * len(tapes), [np.inf] * len(tapes)
+    _floored(tapes[0])
+    run(tapes[0], desk_of(tapes[0], 1e6), logs_of(N_BARS, ROOM, money=False), 0, 0)
+    for _ in range(3):
+        for k, tape in enumerate(tapes):
+            held = (desk_of(tape, 1e6), logs_of(N_BARS, ROOM, money=False))
+            kernel[k] = min(kernel[k], _seconds(lambda tape=tape, held=held: run(tape, *held, 0, N_BARS)))  # type: ignore[misc]
+            floor[k] = min(floor[k], _seconds(lambda tape=tape: _floored(tape)))  # type: ignore[misc]
+    n = len(tapes)
+    return Measured(
+        sum(kernel) / n, sum(floor) / n, f"{sum(kernel) / n / N_BARS * 1e9:.1f} ns a bar; equity and fills logged"
+    )

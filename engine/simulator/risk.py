@@ -1,0 +1,239 @@
+"""May this order be made? Every reason to refuse one on the close it is decided, in the order of `words.REASONS`.
+
+A guard rejects, it never cuts; exactly at a limit is allowed; orders not yet filled count in exposure. Pacing counts
+from fills, in the clock's hours and in the days of the calendar.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from engine.simulator.compiled import phase, rule, unit
+from engine.simulator.lookups import cell_of, plan_of, size_of, state_of, terms_of
+from engine.simulator.orders import is_entry, leaves_altogether
+from engine.simulator.prices import floor_to, value
+from engine.simulator.sizing import wanted_quantity
+from engine.simulator.words import (
+    ABSENT,
+    AT_PCT,
+    AT_PRICE,
+    BELOW_MIN_NOTIONAL,
+    CORRELATION_LIMIT,
+    EMBARGOED_DATA,
+    GLOBAL_TRADE_SPACING,
+    HALTED,
+    INVALID_STOP,
+    INVERSE,
+    KELLY,
+    KILL_SWITCH,
+    LOSS_STREAK_COOLDOWN,
+    MARKET,
+    MAX_DAILY_LOSS,
+    MAX_DRAWDOWN,
+    MAX_GROSS_EXPOSURE,
+    MAX_LEVERAGE,
+    MAX_NET_EXPOSURE,
+    MAX_OPEN_POSITIONS,
+    MAX_POSITION,
+    MAX_TRADES_PER_DAY,
+    MAX_TRADES_PER_HOUR,
+    NO_EDGE,
+    NONE,
+    NOT_SHORTABLE,
+    REGIME_NOT_ALLOWED,
+    RISK_PER_TRADE,
+    STALE_BAR,
+    SYMBOL_COOLDOWN_ACTIVE,
+    TRADES_CAPPED,
+)
+
+Record = Any
+HOUR_US = 3_600_000_000
+_AT_LIMIT = 1.0 + 1e-12
+
+
+@phase
+def stop_of(terms: Record, plan: Record, d: Record, side: int, price: float) -> float:
+    """Where the stop would lie for an entry at `price`; NaN: none."""
+    if plan.stop_kind == ABSENT:
+        return np.nan
+    if plan.stop_kind == AT_PRICE:
+        return float(plan.stop)
+    if plan.stop_kind == AT_PCT:
+        return float(price * (1.0 - side * plan.stop))
+    return float(price - side * d.stop_distance)
+
+
+@rule
+def _stop_is_usable(plan: Record, d: Record, side: int, price: float, stop: float) -> bool:
+    if plan.trail_kind not in (ABSENT, AT_PCT) and not d.trail_distance > 0.0:
+        return False
+    if plan.needs_stop and plan.stop_kind == ABSENT and plan.trail_kind == ABSENT:
+        return False
+    if plan.stop_kind == ABSENT:
+        return True
+    return bool(side * (price - stop) > 0.0 and abs(stop) < np.inf)
+
+
+@phase
+def _pending(terms: Record, s: Record, side: int) -> float:
+    """What resting orders that would open or add on `side` are worth."""
+    worth = 0.0
+    for k in range(s.n_orders):
+        o = s.orders[k]
+        if is_entry(o) and o.side == side:
+            worth += value(terms, o.quantity - o.filled, s.mark)
+    return worth
+
+
+@rule
+def _held(terms: Record, s: Record) -> float:
+    return value(terms, s.quantity, s.mark) if s.quantity > 0.0 and not leaves_altogether(s) else 0.0
+
+
+@phase
+def _exposure_guard(rules: Record, account: Record, i: int, side: int, worth: float) -> int:
+    gross, net, count, mine = worth, side * worth, 1, 0.0
+    for j in range(rules.n_instruments):
+        x, s, rate = terms_of(rules, j), state_of(rules, j), cell_of(rules, j).rate
+        held, buys, sells = (
+            _held(x, s) * rate,
+            _pending(x, s, 1) * rate,
+            _pending(x, s, -1) * rate,
+        )
+        gross += held + buys + sells
+        net += s.sign * held + buys - sells
+        if j == i:
+            mine = s.sign * held + buys - sells
+        elif held + buys + sells > 0.0:
+            count += 1
+    equity = max(account.equity, 0.0) * _AT_LIMIT
+    if abs(mine + side * worth) > rules.max_position * equity:
+        return MAX_POSITION
+    if gross > rules.max_gross_exposure * equity:
+        return MAX_GROSS_EXPOSURE
+    if abs(net) > rules.max_net_exposure * equity:
+        return MAX_NET_EXPOSURE
+    if gross > rules.max_leverage * equity:
+        return MAX_LEVERAGE
+    if count > rules.max_open_positions:
+        return MAX_OPEN_POSITIONS
+    return NONE
+
+
+@phase
+def _loss_guard(rules: Record, account: Record) -> int:
+    if account.day_equity - account.equity > rules.max_daily_loss * account.day_equity * _AT_LIMIT:
+        return MAX_DAILY_LOSS
+    if account.drawdown > rules.max_drawdown * _AT_LIMIT:
+        return MAX_DRAWDOWN
+    return KILL_SWITCH if account.killed else NONE  # beyond both limits the first that the contract lists
+
+
+@phase
+def _waiting_entries(rules: Record) -> int:
+    waiting = 0
+    for j in range(rules.n_instruments):
+        s = state_of(rules, j)
+        for k in range(s.n_orders):
+            o = s.orders[k]
+            if is_entry(o) and o.filled == 0.0:
+                waiting += 1
+    return waiting
+
+
+@phase
+def _pacing_guard(rules: Record, account: Record, s: Record, regime: float) -> int:
+    now = account.close_us
+    if account.last_entry_us > 0 and now - account.last_entry_us < rules.spacing_us:
+        return GLOBAL_TRADE_SPACING
+    won = s.last_win_us > s.last_loss_us
+    since, pause = (s.last_win_us, rules.after_win_us) if won else (s.last_loss_us, rules.after_loss_us)
+    if since >= 0 and now - since < pause:
+        return SYMBOL_COOLDOWN_ACTIVE
+    if rules.max_trades_per_hour < np.inf or rules.max_trades_per_day < np.inf:
+        waiting = _waiting_entries(rules)
+        this_hour = account.entries_this_hour if account.hour == now // HOUR_US else 0
+        if this_hour + waiting + 1 > rules.max_trades_per_hour:
+            account.warnings |= TRADES_CAPPED
+            return MAX_TRADES_PER_HOUR
+        this_day = account.entries_this_day if account.day == account.next_session else 0
+        if this_day + waiting + 1 > rules.max_trades_per_day:
+            account.warnings |= TRADES_CAPPED
+            return MAX_TRADES_PER_DAY
+    r = 0 if np.isnan(regime) else int(regime)
+    if account.streak[r] >= rules.streak_losses and now - account.last_loss_us[r] < rules.streak_us:
+        return LOSS_STREAK_COOLDOWN
+    return NONE
+
+
+@phase
+def _guards(rules: Record, account: Record, d: Record, side: int, worth: float) -> int:
+    reason = _exposure_guard(rules, account, d.instrument, side, worth)
+    if (
+        reason == NONE
+        and (d.correlation_long if side > 0 else d.correlation_short) > rules.correlation_limit * _AT_LIMIT
+    ):
+        reason = CORRELATION_LIMIT
+    if reason == NONE:
+        reason = _loss_guard(rules, account)
+    if reason == NONE:
+        reason = _pacing_guard(rules, account, state_of(rules, d.instrument), d.regime)
+    return reason
+
+
+@rule
+def _not_now(s: Record, account: Record, d: Record) -> int:
+    """What forbids an entry whatever its size."""
+    if s.delisted:
+        return HALTED
+    if d.embargoed:
+        return EMBARGOED_DATA
+    if not d.present:
+        return STALE_BAR
+    if d.multiplier == 0.0:
+        return REGIME_NOT_ALLOWED
+    return NONE if np.isnan(d.refusal) else int(d.refusal)
+
+
+@rule
+def _is_too_small(terms: Record, quantity: float, price: float) -> bool:
+    units = quantity * terms.contract_size
+    worth = units if terms.kind == INVERSE else units * price
+    return bool(not quantity > 0.0 or worth < terms.min_notional * (1.0 - 1e-12))
+
+
+@unit("rules account decision order")
+def judge(rules: Record, account: Record, d: Record, o: Record) -> int:
+    """Size the order of a decision to buy or sell, and say why it may not be made; -1: it may."""
+    i, side = d.instrument, o.side
+    x, s = terms_of(rules, i), state_of(rules, i)
+    shrinks = o.reduces_only
+    price = d.close if o.type == MARKET else o.price
+    if s.delisted or d.embargoed or not shrinks:
+        reason = _not_now(s, account, d)
+        if reason != NONE:
+            return reason
+    if side < 0 and not x.shortable and not shrinks:
+        return NOT_SHORTABLE
+    plan, size = plan_of(rules, o.plan), size_of(rules, d.sizing)
+    stop = stop_of(x, plan, d, side, d.close)
+    start = price if plan.stop_kind == AT_PRICE else d.close
+    o.distance_seen = side * (start - stop)
+    if not _stop_is_usable(plan, d, side, start, stop):
+        return INVALID_STOP
+    if np.isnan(o.requested):
+        o.size_model, o.size_amount = size.model, size.amount
+        if size.model == RISK_PER_TRADE and not o.distance_seen > 0.0:
+            return INVALID_STOP
+        o.requested = wanted_quantity(x, size, account, d, side, start, stop) * d.multiplier
+        if np.isnan(o.requested):
+            o.requested = 0.0
+        if size.model == KELLY and not o.requested > 0.0:
+            return NO_EDGE
+    o.quantity = floor_to(max(0.0, o.requested), x.lot)
+    if shrinks:
+        return NONE if o.quantity > 0.0 else BELOW_MIN_NOTIONAL
+    if _is_too_small(x, o.quantity, d.close):
+        return BELOW_MIN_NOTIONAL
+    return _guards(rules, account, d, side, value(x, o.quantity, d.close) * d.rate)

@@ -1,0 +1,137 @@
+"""One run: bars and decisions in; orders, fills, trades and an equity curve out.
+
+A decision is made on the close of a bar and acts at the next open of its instrument. The shift is made below this door
+and nowhere else. Order of events and rules: `step.py` and the contract.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import OutOfBoundsError, UnusableBarError
+from engine.simulator.checks import check
+from engine.simulator.compiled import ready
+from engine.simulator.drivers import close_books, run
+from engine.simulator.inputs import Decisions, Floats, Instrument, Market, Rules
+from engine.simulator.packing import desk_of, logs_of, tape_of
+from engine.simulator.schema import MAXIMUM_ORDERS, TRADE
+from engine.simulator.tape import Desk, Logs, Tape
+from engine.simulator.words import (
+    BELOW_MIN_NOTIONAL,
+    CANCELLED,
+    EXIT,
+    LIQUIDATED_ON_LAST,
+    POSITION_CLOSED,
+    REJECTED,
+    WARNINGS,
+)
+
+Records = NDArray[Any]
+_FIRST_ROOM = (4096, 2048, 8192)  # fills, trades, orders
+
+
+class Simulation(NamedTuple):
+    """What happened; the first four have one row per bar."""
+
+    equity: Floats  # cash plus positions marked at the close
+    cash: Floats
+    gross_exposure: Floats  # marked positions, absolute, as a share of equity; inf where equity is not positive
+    drawdown: Floats  # distance from the running peak of equity, the cash at the start included
+    fills: Records  # FILL, by id
+    trades: Records  # TRADE, by id; closed ones only
+    orders: Records  # ORDER, by id
+    positions: Records  # TRADE, what is still open at the end: `exit_price` is the mark, `pnl` and parts so far
+    ambiguous_trades: int
+    warnings: tuple[str, ...]
+
+    @property
+    def rejections(self) -> Records:
+        """Orders refused, or withdrawn because their position was gone."""
+        orders = self.orders
+        gone = (orders["reason"] == POSITION_CLOSED) & (orders["role"] == EXIT)
+        gone |= (orders["reason"] == BELOW_MIN_NOTIONAL) & (orders["filled"] == 0)
+        return np.asarray(orders[(orders["status"] == REJECTED) | (orders["status"] == CANCELLED) & gone])
+
+
+def simulate(
+    market: Market,
+    decisions: Decisions,
+    instruments: Sequence[Instrument],
+    rules: Rules,
+) -> Simulation:
+    """Trade `decisions` on `market`, all instruments out of one account, starting flat.
+
+    NaN: a missing bar, or no stop distance; it never reaches the result.
+
+    Raises:
+        UnalignedError: shapes differ.
+        UnusableBarError: times not ascending, a bar partly missing or impossible, an action or a decision without bar,
+            no mark where funding is due.
+        OutOfBoundsError, UnknownNameError: an instrument, a rule or a fee that cannot mean anything; more orders of one
+            instrument resting at once than there is room for.
+    """
+    check(market, decisions, instruments, rules)
+    tape = tape_of(market, decisions, instruments, rules)
+    desk, logs, positions = _run(tape, rules.cash)
+    account = desk.accounts[0]
+    if account["missing_mark"]:
+        bar = int(account["missing_mark"]) - 1
+        raise UnusableBarError(
+            bar,
+            seen="no mark for the funding of a position",
+            allowed="a mark where funding is due",
+            remedy="give `mark` or mark bars",
+        )
+    fills, trades, orders = (
+        log[: account[name]] for log, name in zip(logs[:3], ("n_fills", "n_trades", "n_orders"), strict=True)
+    )
+    trades = np.sort(trades, order="id")
+    peak = np.maximum(np.maximum.accumulate(logs.equity), rules.cash) if len(logs.equity) else logs.equity
+    with np.errstate(divide="ignore", invalid="ignore"):
+        exposure = np.where(
+            logs.gross == 0.0,
+            0.0,
+            np.where(logs.equity > 0.0, logs.gross / logs.equity, np.inf),
+        )
+    return Simulation(
+        equity=logs.equity,
+        cash=logs.cash,
+        gross_exposure=exposure,
+        drawdown=1.0 - logs.equity / peak,
+        fills=fills.copy(),
+        trades=trades,
+        orders=orders.copy(),
+        positions=positions,
+        ambiguous_trades=int(account["n_ambiguous"]),
+        warnings=_warnings(int(account["warnings"]), instruments, rules),
+    )
+
+
+def _run(tape: Tape, cash: float) -> tuple[Desk, Logs, Records]:
+    """Again with the same inputs, and room for everything, where the first room was too small."""
+    needed = _FIRST_ROOM
+    while True:
+        desk, logs, positions = (
+            desk_of(tape, cash),
+            logs_of(tape.ts.size, needed),
+            np.zeros(tape.terms.size, TRADE),
+        )
+        ready()
+        run(tape, desk, logs, 0, tape.ts.size)
+        n_positions = close_books(tape, desk, logs, positions)
+        account = desk.accounts[0]
+        if account["overflow"]:
+            allowed = f"at most {MAXIMUM_ORDERS} of one instrument at once"
+            raise OutOfBoundsError("resting orders", f"more than {MAXIMUM_ORDERS}", allowed=allowed)
+        counted = tuple(int(account[name]) for name in ("n_fills", "n_trades", "n_orders"))
+        if all(count <= log.size for log, count in zip(logs[:3], counted, strict=True)):
+            return desk, logs, positions[:n_positions]
+        needed = tuple(max(pair) for pair in zip(counted, needed, strict=True))  # type: ignore[assignment]
+
+
+def _warnings(bits: int, instruments: Sequence[Instrument], rules: Rules) -> tuple[str, ...]:
+    if rules.liquidate_on_last and any(one.kind != "spot" and one.leverage > 1 for one in instruments):
+        bits |= LIQUIDATED_ON_LAST
+    return tuple(text for k, text in enumerate(WARNINGS) if bits >> k & 1)
