@@ -13,7 +13,7 @@ Decisions are computed on all of the history handed in, so bars before a range a
 
 from collections.abc import Sequence
 from datetime import date
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -99,7 +99,7 @@ def grid(history: History, plan: Plan) -> Grid:
 
 def decisions(strategy: Strategy, history: History, plan: Plan, on: Grid) -> inputs.Decisions:
     """What the strategy decides on each bar's close, on the grid; False where an instrument has no bar."""
-    signals = {name: np.zeros(on.bars.closes.shape, dtype=np.bool_) for name in _SIGNALS.values()}
+    signals: dict[str, Any] = {name: np.zeros(on.bars.closes.shape, dtype=np.bool_) for name in _SIGNALS.values()}
     for column, (instrument, rows) in enumerate(zip(plan.instruments, on.rows_of, strict=True)):
         decided = decide(strategy, history.frames[instrument.id], plan.timeframe)
         for signal, name in _SIGNALS.items():
@@ -110,8 +110,12 @@ def decisions(strategy: Strategy, history: History, plan: Plan, on: Grid) -> inp
 def part(on: Grid, decided: inputs.Decisions, rows: tuple[int, int]) -> tuple[inputs.Market, inputs.Decisions]:
     """The bars `rows` (half-open), and what was decided on them."""
     wanted = slice(*rows)
-    bars = {name: values[wanted] for name, values in on.bars._asdict().items() if isinstance(values, np.ndarray)}
-    answers = {name: values[wanted] for name, values in decided._asdict().items() if isinstance(values, np.ndarray)}
+    bars: dict[str, Any] = {
+        name: values[wanted] for name, values in on.bars._asdict().items() if isinstance(values, np.ndarray)
+    }
+    answers: dict[str, Any] = {
+        name: values[wanted] for name, values in decided._asdict().items() if isinstance(values, np.ndarray)
+    }
     return on.bars._replace(**bars), decided._replace(**answers)
 
 

@@ -92,7 +92,11 @@ SYNONYMS = {
 }
 ALLOWED = {
     "alpha": {"engine/indicators.py"},  # an exponential mean's weight
-    "symbol": {"quality/datasets.py", "resources/sources/protocol.py"},  # what a source calls an instrument
+    "symbol": {
+        *("quality/datasets.py", "resources/sources/protocol.py"),  # what a source calls an instrument
+        *("engine/simulator/inputs.py", "quality/risk.py"),  # the contract's `symbol_cooldown_active`
+        *("engine/simulator/packing.py", "engine/simulator/scenario.py"),
+    },
 }
 
 

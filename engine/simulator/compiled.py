@@ -93,10 +93,10 @@ def unit(arguments: str) -> Callable[[_Function], _Function]:
         kinds = {name: numba.from_dtype(dtype) for name, dtype in types_of.items()}
         kinds |= {"int": types.int64, "float": types.float64, "tape": TAPE, "desk": DESK, "logs": LOGS}
         signature = types.int64(*(kinds[name] for name in arguments.split()))
-        symbol = f"{function.__module__}.{function.__name__}.{_STAMP}"
-        _UNITS.append((symbol, signature, function))
-        called: Any = types.ExternalFunction(symbol, signature)
-        return called  # type: ignore[no-any-return]
+        linked = f"{function.__module__}.{function.__name__}.{_STAMP}"
+        _UNITS.append((linked, signature, function))
+        called: Any = types.ExternalFunction(linked, signature)
+        return called
 
     return decorate
 
@@ -104,11 +104,11 @@ def unit(arguments: str) -> Callable[[_Function], _Function]:
 def ready() -> None:
     """Compile the units that are not compiled yet, in the order in which modules know each other."""
     while _UNITS:
-        symbol, signature, function = _UNITS.pop(0)
+        linked, signature, function = _UNITS.pop(0)
         with _cache_folder():
             compiled = numba.cfunc(signature, cache=True, error_model="numpy", _nrt=False)(function)
         _KEPT.append(compiled)
-        llvmlite.binding.add_symbol(symbol, compiled.address)
+        llvmlite.binding.add_symbol(linked, compiled.address)
 
 
 def driver(function: _Function) -> _Function:

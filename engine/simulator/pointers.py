@@ -11,9 +11,9 @@ import numba
 import numpy as np
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, models, register_model
 from numba.core.imputils import lower_getattr_generic  # type: ignore[attr-defined]
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
+from numba.extending import intrinsic, models, register_model
 
 from engine.costs import SCHEDULE
 from engine.simulator.schema import (
@@ -49,15 +49,15 @@ register_model(Pointed)(models.OpaqueModel)
 
 
 @infer_getattr
-class _Attributes(AttributeTemplate):  # type: ignore[misc]
+class _Attributes(AttributeTemplate):
     key = Pointed
 
-    def generic_resolve(self, pointed: Pointed, name: str) -> types.Type | None:
+    def generic_resolve(self, pointed: Pointed, name: str) -> types.Type | None:  # type: ignore[override]
         pointee = pointed.pointee
         return pointee[pointee.fields.index(name)] if name in pointee.fields else None
 
 
-@lower_getattr_generic(Pointed)  # type: ignore[misc]
+@lower_getattr_generic(Pointed)
 def _read(context: Any, builder: Any, pointed: Pointed, address: Any, name: str) -> Any:
     kind = context.get_value_type(pointed.pointee).as_pointer()
     place = pointed.pointee.fields.index(name)

@@ -103,7 +103,7 @@ def micros(value: Any) -> int:
 
 def _stamped(rows: Sequence[Sequence[Any]], bar_us: int, *, width: int) -> dict[int, Sequence[Any]]:
     """By open; `width` numbers at most follow the time."""
-    stamped = {}
+    stamped: dict[int, Sequence[Any]] = {}
     for number, row in enumerate(rows):
         timed = len(row) > 0 and isinstance(row[0], (str, date))
         ts = micros(row[0]) if timed else number * bar_us

@@ -124,7 +124,7 @@ def _run(tape: Tape, cash: float) -> tuple[Desk, Logs, Records]:
         account = desk.accounts[0]
         if account["overflow"]:
             allowed = f"at most {MAXIMUM_ORDERS} of one instrument at once"
-            raise OutOfBoundsError("resting orders", f"more than {MAXIMUM_ORDERS}", allowed=allowed)
+            raise OutOfBoundsError("resting orders", MAXIMUM_ORDERS + 1, allowed=allowed)
         counted = tuple(int(account[name]) for name in ("n_fills", "n_trades", "n_orders"))
         if all(count <= log.size for log, count in zip(logs[:3], counted, strict=True)):
             return desk, logs, positions[:n_positions]
