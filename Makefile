@@ -6,7 +6,7 @@ export PYTHONUTF8 := 1
 # Set to nothing, whatever it was: without compiled bytecode collecting the tests takes 11 s instead of 5.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: nightly data-docs ui test test-slow bench check setup lock clean
+.PHONY: nightly data-docs ui test test-slow bench bench-peers check setup lock clean
 
 nightly: .venv/.run  ## everything that is due, in order, on what is configured; the report at the end
 	@$(BIN)/gauntlet nightly
@@ -27,6 +27,9 @@ test-slow: .venv/.dev  ## real processes, servers, a browser and vendors' files;
 
 bench: .venv/.dev  ## measured speed, into benchmarks/results.json; ONLY=name,name for some
 	@$(BIN)/python -m benchmarks.run $(ONLY)
+
+bench-peers: .venv/.dev  ## other backtesters on identical work, each in an environment of its own
+	@$(BIN)/python -m benchmarks.peers
 
 check: .venv/.dev  ## style, types, architecture
 	@$(BIN)/ruff check .
