@@ -96,6 +96,7 @@ ALLOWED = {
         *("quality/datasets.py", "resources/sources/protocol.py"),  # what a source calls an instrument
         *("engine/simulator/inputs.py", "quality/risk.py"),  # the contract's `symbol_cooldown_active`
         *("engine/simulator/packing.py", "engine/simulator/scenario.py"),
+        *("engine/simulator/words.py", "engine/simulator/risk.py"),
         "engine/simulator/compiled.py",  # what a linker resolves
     },
 }
