@@ -1,21 +1,19 @@
-"""How the rules are compiled, and where what was compiled is kept.
+"""How the rules are compiled: merged into callers, called, compiled apart, or called by Python.
 
-numba's cache looks at the file of the cached function alone: edit a function it calls, and the old result comes back.
-So what is kept lies in a folder named by a hash over every source file of this package and numba's version. That
-folder stands in the one numba was given (`NUMBA_CACHE_DIR`), else beside the sources.
+numba compiles what it compiles together with all that is called, at every level again. So what many paths meet upon is a
+`unit`, compiled by itself and called by name, as C programs are; `objects.py` links all of them.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from hashlib import sha256
-from pathlib import Path
+import ctypes
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Final, TypeVar
 
-import llvmlite.binding
 import numba
 from numba import njit, types
 
-from engine.simulator.pointers import DESK, LOGS, TAPE
+from engine.simulator.objects import Unit, address_of, linked
+from engine.simulator.pointers import POINTED, packed
 from engine.simulator.schema import (
     ACCOUNT,
     CELL,
@@ -29,8 +27,8 @@ from engine.simulator.schema import (
     TRADE,
 )
 
-_HERE: Final = Path(__file__).parent
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+INTERPRETED: Final = bool(numba.config.DISABLE_JIT)
 
 # Functions below the drivers count no references to arrays, which had tripled the time: they allocate nothing, and
 # numba refuses to compile them if they did. The switch is numba's own and stands in no type stub. `fastmath` would
@@ -43,16 +41,21 @@ _UNCOUNTED: Final[dict[str, Any]] = {
 }
 
 
-def stamp() -> str:
-    digest = sha256(numba.__version__.encode())
-    for source in sorted(_HERE.glob("*.py")):
-        digest.update(b"\0" + source.name.encode() + b"\0" + source.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-_STAMP: Final = stamp()
-_UNITS: list[tuple[str, Any, Callable[..., Any]]] = []
-_KEPT: list[Any] = []  # compiled units live as long as what calls them
+_UNITS: Final[list[Unit]] = []
+_KINDS: Final[dict[str, Any]] = {"int": types.int64, "float": types.float64, **POINTED}
+_RECORDS: Final = {
+    "rules": RULES,
+    "terms": TERMS,
+    "state": STATE,
+    "account": ACCOUNT,
+    "box": OUTBOX,
+    "cell": CELL,
+    "hot": HOT,
+    "decision": DECISION,
+    "order": ORDER,
+    "trade": TRADE,
+}
+_C: Final = {"int": ctypes.c_int64, "float": ctypes.c_double}
 
 
 def rule(function: _Function) -> _Function:
@@ -62,76 +65,65 @@ def rule(function: _Function) -> _Function:
 
 
 def phase(function: _Function) -> _Function:
-    """Compile a function that is called: what only an event needs is compiled once."""
+    """Compile a function that is called, within the unit that calls it."""
     compiled: _Function = njit(**_UNCOUNTED)(function)
     return compiled
 
 
 def unit(arguments: str) -> Callable[[_Function], _Function]:
-    """Compile a function by itself, for its callers to call by address: records, `int` and `float` in, an int out.
+    """Compile a function by itself, for its callers to call by name: records, `int` and `float` in, an int out.
 
-    Whatever numba compiles it compiles together with all that is called, at every level again; the calls upon which
-    all paths meet are therefore units, or compiling a run would take minutes. They are compiled, or read from disk, when
-    the first driver is called.
+    The calls upon which all paths meet are units, or compiling a run would take minutes.
     """
-    types_of = {
-        "rules": RULES,
-        "terms": TERMS,
-        "state": STATE,
-        "account": ACCOUNT,
-        "box": OUTBOX,
-        "cell": CELL,
-        "hot": HOT,
-        "decision": DECISION,
-        "order": ORDER,
-        "trade": TRADE,
-    }
 
     def decorate(function: _Function) -> _Function:
-        if numba.config.DISABLE_JIT:
+        if INTERPRETED:
             return function
-        kinds = {name: numba.from_dtype(dtype) for name, dtype in types_of.items()}
-        kinds |= {"int": types.int64, "float": types.float64, "tape": TAPE, "desk": DESK, "logs": LOGS}
-        signature = types.int64(*(kinds[name] for name in arguments.split()))
-        linked = f"{function.__module__}.{function.__name__}.{_STAMP}"
-        _UNITS.append((linked, signature, function))
-        called: Any = types.ExternalFunction(linked, signature)
+        name, signature = _named(function), _signature(arguments)
+        _UNITS.append(Unit(name, signature, function, entry=False))
+        called: Any = types.ExternalFunction(name, signature)
         return called
 
     return decorate
 
 
-def ready() -> None:
-    """Compile the units that are not compiled yet, in the order in which modules know each other."""
-    while _UNITS:
-        linked, signature, function = _UNITS.pop(0)
-        with _cache_folder():
-            compiled = numba.cfunc(signature, cache=True, error_model="numpy", _nrt=False)(function)
-        _KEPT.append(compiled)
-        llvmlite.binding.add_symbol(linked, compiled.address)
+class Entry:
+    """A unit that Python calls. It holds no lock of Python's meanwhile, and has one specialisation."""
+
+    def __init__(self, arguments: str, function: Callable[..., Any]) -> None:
+        self._name, self._kinds = _named(function), arguments.split()
+        _UNITS.append(Unit(self._name, _signature(arguments), function, entry=True))
+
+    def __call__(self, *arguments: Any) -> int:
+        told = [packed(kind, one) if kind in POINTED else one for kind, one in zip(self._kinds, arguments, strict=True)]
+        return self.at(*(one.ctypes.data if kind in POINTED else one for kind, one in zip(self._kinds, told, strict=True)))
+
+    @cached_property
+    def at(self) -> Callable[..., int]:
+        """The same, told where the packed tuples lie."""
+        kinds = [_C.get(kind, ctypes.c_void_p) for kind in self._kinds]
+        prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)
+        return prototype(address_of(self._name, _UNITS))
 
 
-def driver(function: _Function) -> _Function:
-    """Compile a function that Python calls, and keep it on disk."""
-    return _kept(function)
+def entry(arguments: str) -> Callable[[_Function], _Function]:
+    """Compile a function that Python calls with a tape, a desk and logs, and with numbers."""
+
+    def decorate(function: _Function) -> _Function:
+        called: Any = function if INTERPRETED else Entry(arguments, function)
+        return called
+
+    return decorate
 
 
-def spread_over_cores(function: _Function) -> _Function:
-    """A driver whose `prange` loops run on all of numba's threads."""
-    return _kept(function, parallel=True)
+def _named(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{function.__name__}"
 
 
-def _kept(function: _Function, **options: bool) -> _Function:
-    with _cache_folder():
-        compiled: _Function = njit(cache=True, nogil=True, error_model="numpy", **options)(function)
-    return compiled
+def _signature(arguments: str) -> Any:
+    return types.int64(*(_KINDS[kind] if kind in _KINDS else numba.from_dtype(_RECORDS[kind]) for kind in arguments.split()))
 
 
-@contextmanager
-def _cache_folder() -> Iterator[None]:
-    given = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(Path(given or _HERE / "__pycache__") / _STAMP)
-    try:
-        yield
-    finally:
-        numba.config.CACHE_DIR = given
+def half() -> bytes:
+    """The units that a process beside the compiling one compiles."""
+    return linked(_UNITS[1::2], _UNITS)

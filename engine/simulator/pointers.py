@@ -64,16 +64,6 @@ def _read(context: Any, builder: Any, pointed: Pointed, address: Any, name: str)
     return builder.load(cgutils.gep_inbounds(builder, builder.bitcast(address, kind), 0, place))
 
 
-@intrinsic
-def _address(_context: Any, pointee: Any) -> Any:
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = cgutils.alloca_once(builder, context.get_value_type(signature.args[0]))
-        builder.store(arguments[0], place)
-        return builder.bitcast(place, context.get_value_type(signature.return_type))
-
-    return Pointed(pointee)(pointee), code
-
-
 _F, _I, _TIER = np.dtype(np.float64), np.dtype(np.int64), np.dtype((np.record, SCHEDULE))
 
 
@@ -114,36 +104,14 @@ DESK = _pointed(
 LOGS = _pointed(Logs, *[(dtype, 1) for dtype in (FILL, TRADE, ORDER, _F, _F, _F)])
 
 
-def _itself(pointee: _Tuple) -> _Tuple:
-    return pointee
+POINTED: Final = {"tape": TAPE, "desk": DESK, "logs": LOGS}
 
 
-at = _itself if numba.config.DISABLE_JIT else _address
-
-
-@intrinsic
-def write_at(_context: Any, pointee: Any, address: Any) -> Any:  # noqa: ARG001 - its type is known
-    """Write a tuple of arrays where Python has made room for it."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = context.get_value_type(signature.args[0]).as_pointer()
-        builder.store(arguments[0], builder.inttoptr(arguments[1], kind))
-        return context.get_constant(types.int64, context.get_abi_sizeof(kind.pointee))
-
-    return types.int64(pointee, types.int64), code
-
-
-def _reader(pointed: Pointed) -> Any:
-    @intrinsic
-    def read(_context: Any, address: Any) -> Any:  # noqa: ARG001 - its type is known
-        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
-
-        return pointed(types.int64), code
-
-    return read
-
-
-tape_at, desk_at, logs_at = _reader(TAPE), _reader(DESK), _reader(LOGS)
-ROOM = 1024
-"""Words that hold any of the three tuples."""
+def packed(kind: str, arrays: Any) -> NDArray[np.int64]:
+    """A tuple of arrays as numba lays it out, for compiled code to read; as good as the arrays live."""
+    words: list[int] = []
+    for name, array, expected in zip(arrays._fields, arrays, POINTED[kind].pointee, strict=True):
+        if array.dtype.itemsize != expected.dtype.bitwidth // 8 or array.ndim != expected.ndim or not array.flags.c_contiguous:
+            raise UnalignedError(**{f"{kind}.{name}": array.shape})
+        words += [0, 0, array.size, array.itemsize, array.ctypes.data, *array.shape, *array.strides]
+    return np.array(words)
