@@ -36,6 +36,7 @@ from engine.simulator.schema import (
     SIZE,
     STATE,
     TERMS,
+    TIME,
     TRADE,
 )
 from engine.simulator.tape import Desk, Logs, Tape
@@ -167,10 +168,7 @@ def tape_of(
     clock = _clock(market, sessions, next_sessions, events, listed, plans, terms, signals)
     tape = Tape(
         ts=ts,
-        known_at=known_at,
-        slots=np.arange(len(ts)) if market.slots is None else np.ascontiguousarray(market.slots, dtype=np.int64),
-        sessions=sessions,
-        next_sessions=next_sessions,
+        times=_times(market, ts, known_at, sessions, next_sessions),
         clock=clock,
         touched=np.append(np.flatnonzero(clock), 1 << 62),
         opens=_grid(market.opens),
@@ -203,12 +201,34 @@ def tape_of(
 def desk_of(tape: Tape, cash: float) -> Desk:
     """An account with nothing but cash."""
     n, n_bars = tape.terms.size, tape.ts.size
-    hots, accounts, cells = np.zeros(n, HOT), np.zeros(3, ACCOUNT), np.zeros(n, CELL)
+    states = np.zeros(n + 2, STATE)
+    desk = Desk(
+        np.zeros(n, HOT),
+        states,
+        states.view(np.dtype(np.int64)).reshape(n + 2, -1),
+        np.zeros(3, ACCOUNT),
+        np.zeros(3, OUTBOX),
+        np.zeros(n, CELL),
+        np.zeros(n, np.int64),
+        np.zeros(n_bars),
+        np.zeros(n_bars, np.int64),
+        np.zeros(1, DECISION),
+    )
+    reset(desk, tape, cash)
+    return desk
+
+
+def reset(desk: Desk, tape: Tape, cash: float) -> None:
+    """Nothing but cash again, for a tape of this shape. What is counted from 0 on may stay: it is written before it is read."""
+    hots, states, accounts, cells = desk.hots, desk.states, desk.accounts, desk.cells
+    desk.state_words[:, : STATE.fields["orders"][1] // 8] = 0  # type: ignore[index]
+    hots[:], accounts[:], cells[:] = np.zeros(1, HOT), np.zeros(1, ACCOUNT), np.zeros(1, CELL)
     hots["low_band"], hots["high_band"] = -np.inf, np.inf
+    hots["reach_low"], hots["reach_high"] = -np.inf, np.inf
+    hots["near_low"], hots["near_high"] = -np.inf, np.inf
     hots["mark_low_band"], hots["mark_high_band"] = -np.inf, np.inf
     hots["low_seen"], hots["high_seen"], hots["mark"] = np.inf, -np.inf, np.nan
     cells["rate"] = 1.0
-    states = np.zeros(n + 2, STATE)
     states["liquidation"] = np.nan
     states["last_win_us"], states["last_loss_us"] = -1, -1
     states["low_seen"], states["high_seen"] = np.inf, -np.inf
@@ -216,34 +236,16 @@ def desk_of(tape: Tape, cash: float) -> Desk:
     for name in ("cash", "equity", "peak", "day_equity"):
         accounts[name] = cash
     accounts["alarm"], accounts["hour"], accounts["day"] = 1 << 62, -1, -1
-    accounts["maker"], accounts["taker"] = (
-        tape.tiers["maker"][0],
-        tape.tiers["taker"][0],
-    )
-    boxes = np.zeros(3, OUTBOX)
-    active = np.zeros(n, np.int64)
-    tape.rules["n_instruments"] = n
+    accounts["maker"], accounts["taker"] = tape.tiers["maker"][0], tape.tiers["taker"][0]
     for name, records in (
         ("plans", tape.plans),
         ("states", states),
         ("terms", tape.terms),
         ("cells", cells),
+        ("sizes", tape.sizes),
     ):
         tape.rules[name] = records.ctypes.data
-    tape.rules["sizes"] = tape.sizes.ctypes.data
-    words = states.view(np.dtype(np.int64)).reshape(n + 2, -1)
-    return Desk(
-        hots,
-        states,
-        words,
-        accounts,
-        boxes,
-        cells,
-        active,
-        np.zeros(n_bars),
-        np.zeros(n_bars, np.int64),
-        np.zeros(1, DECISION),
-    )
+    tape.rules["n_instruments"] = len(hots)
 
 
 def logs_of(n_bars: int, needed: tuple[int, int, int], *, money: bool = True) -> Logs:
@@ -444,6 +446,20 @@ def _events(market: Market, ts: NDArray[np.int64], known_at: NDArray[np.int64]) 
             rows.append((t, one.instrument, kind, one.rate, mark))
     rows.sort(key=lambda row: (row[0], row[2], row[1]))
     return np.array(rows, dtype=EVENT)
+
+
+def _times(
+    market: Market,
+    ts: NDArray[np.int64],
+    known_at: NDArray[np.int64],
+    sessions: NDArray[np.int64],
+    next_sessions: NDArray[np.int64],
+) -> Records:
+    times = np.zeros(len(ts), TIME)
+    times["opened"], times["known_at"] = ts, known_at
+    times["slot"] = np.arange(len(ts)) if market.slots is None else market.slots
+    times["session"], times["next_session"] = sessions, next_sessions
+    return times
 
 
 def _clock(

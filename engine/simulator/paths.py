@@ -11,6 +11,7 @@ import numpy as np
 
 from engine.simulator.compiled import phase, rule, unit
 from engine.simulator.fills import attempt, liquidate
+from engine.simulator.lookups import plan_of
 from engine.simulator.orders import (
     is_limit,
     is_live,
@@ -20,17 +21,19 @@ from engine.simulator.orders import (
     waits_for_trigger,
 )
 from engine.simulator.positions import see, unrealised
+from engine.simulator.prices import stop_price
 from engine.simulator.words import (
     ADVERSE,
     FAVOURABLE,
     MARKET,
     NONE,
+    PROTECTIVE_STOP,
     STOP,
     TARGET,
 )
 
 Record = Any
-LIQUIDATION = -2
+SEVERAL = -2
 
 
 @rule
@@ -243,25 +246,41 @@ def walk(
     return 0
 
 
-@unit("rules state account cell")
-def anything_is_reached(rules: Record, s: Record, account: Record, cell: Record) -> int:
-    for k in range(s.n_orders):
-        if _is_reached(
-            rules,
-            s.orders[k],
-            account.t,
-            min(cell.low, cell.join, cell.finish),
-            max(cell.high, cell.join, cell.finish),
-        ):
-            return True
+@rule
+def _liquidation_is_reached(rules: Record, s: Record, cell: Record, low: float, high: float) -> bool:
     if s.quantity == 0.0 or np.isnan(s.liquidation):
         return False
-    low, high = (
-        (cell.mark_low, cell.mark_high)
-        if rules.has_marks
-        else (min(cell.low, cell.join, cell.finish), max(cell.high, cell.join, cell.finish))
-    )
+    if rules.has_marks:
+        low, high = cell.mark_low, cell.mark_high
     return bool(low <= s.liquidation if s.sign > 0 else high >= s.liquidation)
+
+
+@rule
+def _fills_alike(rules: Record, terms: Record, s: Record, o: Record, low: float, high: float) -> bool:
+    """Does it fill in one piece, and move nothing to where the price goes in this bar, whichever path it takes?"""
+    left = o.quantity - o.filled
+    if o.role == PROTECTIVE_STOP:
+        return bool(s.quantity <= left and s.quantity <= min(s.room, s.taker_room))
+    if o.role != TARGET or left > s.room:
+        return False
+    if plan_of(rules, s.plan).break_even_after == 0:
+        return True
+    level = stop_price(-s.sign, s.entry, terms.tick)
+    return bool(level < low if s.sign > 0 else level > high)
+
+
+@unit("rules terms state account cell")
+def what_is_reached(rules: Record, terms: Record, s: Record, account: Record, cell: Record) -> int:
+    """The place of the one order that is, and fills alike on either path; -1: none; -2: both must be walked."""
+    low, high, found = min(cell.low, cell.join, cell.finish), max(cell.high, cell.join, cell.finish), NONE
+    for k in range(s.n_orders):
+        if _is_reached(rules, s.orders[k], account.t, low, high):
+            found = k if found == NONE else SEVERAL
+    if _liquidation_is_reached(rules, s, cell, low, high):
+        return SEVERAL
+    if found >= 0 and (rules.thorough or not _fills_alike(rules, terms, s, s.orders[found], low, high)):
+        return SEVERAL
+    return found
 
 
 # The choice

@@ -38,7 +38,7 @@ def _record(fields: list[Any]) -> np.dtype[Any]:
 RULES: Final = _record(
     _fields(I, "policy n_instruments")
     + _fields(I, "plans states terms cells sizes")  # addresses of the first of each
-    + _fields(B, "touch has_marks cross converts has_contracts")
+    + _fields(B, "touch has_marks cross converts has_contracts thorough")  # thorough: no short cuts, for tests
     + _fields(F, "participation per_share minimum_fee delisting_recovery")
     + _fields(
         I,
@@ -89,6 +89,7 @@ DECISION: Final = _record(
     )
     + _fields(F, "correlation_long correlation_short")
 )
+TIME: Final = _record(_fields(I, "opened known_at slot session next_session"))  # next: of the moment a decision acts in
 EVENT: Final = _record(_fields(I, "bar instrument kind") + _fields(F, "value mark"))
 
 ORDER: Final = _record(
@@ -135,6 +136,7 @@ CELL: Final = _record(  # one instrument in one bar, gathered where something ma
         "open high low close volume mark_open mark_high mark_low mark_close rate join finish",
     )
     + _fields(F, "funding_rate funding_mark")
+    + _fields(I, "stirs")  # what the open may bring, as bits of `words`
     + _fields(B, "present session_ends")
 )
 HOT: Final = _record(
@@ -142,7 +144,8 @@ HOT: Final = _record(
         F,
         "low_band high_band units offset coin mark low_seen high_seen mark_low_band mark_high_band reach_low reach_high",
     )
-    + _fields(I, "trails")
+    + _fields(F, "near_low near_high")  # the prices at which what rests acts, restless or not
+    + _fields(I, "trails waits leave_at")
 )
 
 ACCOUNT: Final = _record(

@@ -32,7 +32,7 @@ from engine.simulator.orders import (
     waits_to_open,
 )
 from engine.simulator.paths import (
-    anything_is_reached,
+    SEVERAL,
     choose,
     judge_new_targets,
     lies_beyond,
@@ -42,6 +42,7 @@ from engine.simulator.paths import (
     takes,
     trigger_stop_limit,
     walk,
+    what_is_reached,
     worth_at_close,
 )
 from engine.simulator.positions import see, unrealised
@@ -50,7 +51,9 @@ from engine.simulator.schema import ORDER, STATE
 from engine.simulator.tape import Desk, Logs, Tape
 from engine.simulator.words import (
     ABSENT,
+    ACTS,
     AT_DISTANCE,
+    BEYOND,
     CANCELLED_BY_DECISION,
     DECISIONS_HERE,
     DELIST,
@@ -59,6 +62,7 @@ from engine.simulator.words import (
     EVENTS_HERE,
     EXIT,
     EXPIRED,
+    EXPIRES,
     FREE,
     FUNDING_AT_OPEN,
     FUNDING_BEFORE,
@@ -79,6 +83,7 @@ from engine.simulator.words import (
     SPOT,
     STOP,
     TIME,
+    TRIGGERED,
     TTL_EXPIRED,
     VOLUME_SHARE,
     VOLUME_UNKNOWN,
@@ -193,52 +198,60 @@ def _wake(rules: Record, terms: Record, h: Record, s: Record, account: Record, c
 
 
 @rule
-def _narrow(rules: Record, h: Record, o: Record) -> bool:
-    """Narrow the band by what one order waits for; True: it may act in any bar."""
-    if o.type == MARKET or o.fresh or o.expires != NEVER or (o.type == STOP and o.triggered):
-        return True
+def _narrow(h: Record, o: Record) -> int:
+    """Narrow the band by what one order waits for; gives for what else, as bits."""
+    expires = EXPIRES if o.expires != NEVER else 0
+    if o.type == MARKET:
+        return ACTS | expires
     waits = waits_for_trigger(o)
     level = trigger_of(o) if waits else o.price
     if (o.side > 0) == waits:
-        h.high_band = min(h.high_band, level)
+        h.near_high = min(h.near_high, level)
     else:
-        h.low_band = max(h.low_band, level)
-    return False
+        h.near_low = max(h.near_low, level)
+    triggered = TRIGGERED if o.type == STOP and o.triggered else 0
+    return triggered | (ACTS if o.fresh else 0) | expires
 
 
 @unit("rules terms hot state account")
 def _rest(rules: Record, terms: Record, h: Record, s: Record, account: Record) -> int:
     """Where the price may go without anything happening; an empty band wakes it in the next bar."""
-    h.low_band, h.high_band, h.mark_low_band, h.mark_high_band = (
-        -np.inf,
-        np.inf,
-        -np.inf,
-        np.inf,
-    )
-    h.units, h.offset, h.coin = 0.0, 0.0, 0.0
-    restless = rules.converts or rules.cross
+    h.near_low, h.near_high, h.mark_low_band, h.mark_high_band = -np.inf, np.inf, -np.inf, np.inf
+    h.units, h.offset, h.coin, h.trails, h.waits, h.leave_at = 0.0, 0.0, 0.0, 0, 0, NEVER
     for k in range(s.n_orders):
-        if _narrow(rules, h, s.orders[k]):
-            restless = True
-    plan = plan_of(rules, s.plan)
+        h.waits |= _narrow(h, s.orders[k])
+    restless = h.waits != 0 or rules.converts or rules.cross
     if s.quantity > 0.0:
-        _weigh(terms, h, s)
-        if not np.isnan(s.liquidation):
-            _narrow_by_liquidation(rules, h, s)
-        if plan.time_stop_bars > 0:
-            account.alarm = min(account.alarm, s.entry_bar + plan.time_stop_bars)
-        restless |= s.sign < 0 and terms.kind == SPOT and terms.borrow_per_day > 0.0
-    if restless:
-        h.low_band = np.inf
-    h.reach_low, h.reach_high, h.trails = h.low_band, h.high_band, 0
-    if s.quantity > 0.0 and (plan.trail_kind != ABSENT or plan.runner_trail_kind != ABSENT):
+        restless |= _rest_holding(rules, terms, h, s, account)
+    h.low_band, h.high_band = np.inf if restless else h.near_low, h.near_high
+    h.reach_low, h.reach_high = h.low_band, h.high_band
+    if s.quantity > 0.0:
+        _narrow_by_trail(plan_of(rules, s.plan), h, s)
+    return 0
+
+
+@rule
+def _rest_holding(rules: Record, terms: Record, h: Record, s: Record, account: Record) -> bool:
+    """What a position adds to the band; True: it is looked at in every bar."""
+    plan = plan_of(rules, s.plan)
+    _weigh(terms, h, s)
+    if not np.isnan(s.liquidation):
+        _narrow_by_liquidation(rules, h, s)
+    if plan.time_stop_bars > 0:
+        h.leave_at = s.entry_bar + plan.time_stop_bars
+        account.alarm = min(account.alarm, h.leave_at)
+    return bool(s.sign < 0 and terms.kind == SPOT and terms.borrow_per_day > 0.0)
+
+
+@rule
+def _narrow_by_trail(plan: Record, h: Record, s: Record) -> None:
+    if plan.trail_kind != ABSENT or plan.runner_trail_kind != ABSENT:
         h.trails = 1 if plan.runner_trail_kind == ABSENT else 2
         if plan.trail_kind == AT_DISTANCE or plan.runner_trail_kind == AT_DISTANCE:
             h.low_band = np.inf
         else:
             h.high_band = min(h.high_band, s.highest) if s.sign > 0 else h.high_band
             h.low_band = max(h.low_band, s.highest) if s.sign < 0 else h.low_band
-    return 0
 
 
 @rule
@@ -259,9 +272,9 @@ def _narrow_by_liquidation(rules: Record, h: Record, s: Record) -> None:
     elif rules.has_marks:
         h.mark_high_band = s.liquidation
     elif s.sign > 0:
-        h.low_band = max(h.low_band, s.liquidation)
+        h.near_low = max(h.near_low, s.liquidation)
     else:
-        h.high_band = min(h.high_band, s.liquidation)
+        h.near_high = min(h.near_high, s.liquidation)
 
 
 @rule
@@ -320,6 +333,7 @@ def _carry_events(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -
         x, s, cell, box = tape.terms[i], desk.states[i], desk.cells[i], desk.boxes[0]
         if event.kind == SPLIT:
             split(x, s, account, box, cell, event.value)
+            desk.hots[i].waits |= ACTS | TRIGGERED  # its prices are others now
             if s.quantity == 0.0:
                 end_what_belonged_to_the_position(s, account)
             s.liquidation = liquidation_price(x, s, account.cash + s.wallet_of_others)
@@ -460,12 +474,12 @@ def _leaves_for(s: Record, why: int) -> bool:
 
 @phase
 def _next_entry(desk: Desk, account: Record, after: int) -> tuple[int, int]:
-    """Instrument and place of the opening order with the next id that has a bar; (-1, -1): none."""
+    """Instrument and place of the opening order with the next id that may act at the open; (-1, -1): none."""
     found, place, lowest = NONE, NONE, NEVER
     for n in range(account.n_active):
         i = desk.active[n]
         s = desk.states[i]
-        if desk.cells[i].present:
+        if desk.cells[i].stirs:
             for k in range(s.n_orders):
                 o = s.orders[k]
                 if o.id > after and o.id < lowest and o.role == FREE and is_live(o) and o.blocked_on != account.t:
@@ -495,17 +509,45 @@ def _entry_at_open(
 
 
 @rule
+def _stirs(rules: Record, h: Record, s: Record, account: Record, cell: Record) -> int:
+    """What this open may bring: nothing where it lies within the prices of all that rests, and nothing waits for it."""
+    if not cell.present or (s.n_orders == 0 and s.quantity == 0.0):
+        return 0
+    stirs = h.waits & (ACTS | TRIGGERED)
+    if account.t >= h.leave_at:
+        stirs |= ACTS
+    within = h.near_low < cell.open and cell.open < h.near_high
+    if within and rules.has_marks and s.quantity > 0.0:
+        within = h.mark_low_band < cell.mark_open and cell.mark_open < h.mark_high_band
+    return stirs if within and not rules.cross and not rules.thorough else stirs | ACTS | BEYOND
+
+
+@rule
 def _open(tape: Tape, desk: Desk, logs: Logs, account: Record) -> None:
-    rules, box = tape.rules[0], desk.boxes[0]
-    account.at_open = 1
+    stirs = 0
     for n in range(account.n_active):
-        if desk.states[desk.active[n]].n_orders > 0:
-            _expire(desk.states[desk.active[n]], account, account.slot - 1)  # bars may lie between this and the last
-    for stage in range(4):
+        i = desk.active[n]
+        s, h, cell = desk.states[i], desk.hots[i], desk.cells[i]
+        if h.waits & EXPIRES:
+            _expire(s, account, account.slot - 1)  # bars may lie between this and the last
+        cell.stirs = _stirs(tape.rules[0], h, s, account, cell)
+        stirs |= cell.stirs
+    if stirs:
+        account.at_open = 1
+        _exits_of_open(tape, desk, logs, account, stirs)
+        _open_entries(tape, desk, logs, account)
+        account.at_open = 0
+
+
+@unit("tape desk logs account int")
+def _exits_of_open(tape: Tape, desk: Desk, logs: Logs, account: Record, stirs: int) -> int:
+    """Stage after stage for all instruments: liquidation, stops, limits that reduce, market exits."""
+    rules, box = tape.rules[0], desk.boxes[0]
+    for stage in range(0 if stirs & (BEYOND | TRIGGERED) else 3, 4):
         for n in range(account.n_active):
             i = desk.active[n]
             x, s, cell = tape.terms[i], desk.states[i], desk.cells[i]
-            if cell.present and (s.n_orders > 0 or s.quantity > 0.0):
+            if cell.stirs and s.quantity > 0.0:
                 if stage == 0:
                     _liquidate_at_open(rules, x, s, account, box, cell)
                 elif stage == 1:
@@ -515,8 +557,7 @@ def _open(tape: Tape, desk: Desk, logs: Logs, account: Record) -> None:
                 else:
                     _exits_at_open(rules, x, s, account, box, cell)
                 _book(logs, s, account, box, i)
-    _open_entries(tape, desk, logs, account)
-    account.at_open = 0
+    return 0
 
 
 @unit("tape desk logs account")
@@ -572,13 +613,17 @@ def _walk_both(tape: Tape, desk: Desk, i: int) -> int:
 
 @unit("tape desk logs account int")
 def _inside_one(tape: Tape, desk: Desk, logs: Logs, account: Record, i: int) -> int:
-    s, cell = desk.states[i], desk.cells[i]
-    if anything_is_reached(tape.rules[0], s, account, cell):
-        box = desk.boxes[_walk_both(tape, desk, i)]
-        _book(logs, s, account, box, i)
-    else:
+    rules, terms, s, cell = tape.rules[0], tape.terms[i], desk.states[i], desk.cells[i]
+    reached, box = what_is_reached(rules, terms, s, account, cell), desk.boxes[0]
+    if reached == NONE:
         for price in (cell.join, cell.low, cell.high, cell.finish):
             see(s, price)
+        return 0
+    if reached == SEVERAL:
+        box = desk.boxes[_walk_both(tape, desk, i)]
+    else:  # both paths would give its fill: the one that would be chosen is walked in place
+        walk(rules, terms, s, account, box, cell, 1 - choose(rules, cell, 0.0, 1e-9))
+    _book(logs, s, account, box, i)
     return 0
 
 
@@ -671,7 +716,7 @@ def _at_close(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> No
             if t == x.last_bar and s.quantity > 0.0:
                 leave(rules, x, s, account, box, cell, WINDOW_END, cell.close, 0)
             _book(logs, s, account, box, i)
-        if s.n_orders > 0:
+        if desk.hots[i].waits & EXPIRES:
             _expire(s, account, account.slot)
     if tape.clock[t] & EVENTS_HERE:
         _delist(tape, desk, logs, account, t)
@@ -749,14 +794,13 @@ def _column(tape: Tape, column: int, t: int, i: int, otherwise: float) -> float:
 def _highest_correlation(tape: Tape, desk: Desk, t: int, i: int, side: int) -> float:
     """Of a position of `side` with any that is held or waits to be opened."""
     highest = -np.inf
-    if tape.correlations.size:
-        session = min(tape.next_sessions[t] - tape.sessions[0], tape.correlations.shape[0] - 1)
-        for j in range(tape.terms.size):
-            other, found = desk.states[j], tape.correlations[session, i, j]
-            for towards in (-1, 1):
-                held = other.quantity > 0.0 and other.sign == towards and not leaves_altogether(other)
-                if j != i and not np.isnan(found) and (held or waits_to_open(other, towards)):
-                    highest = max(highest, side * towards * found)
+    session = min(tape.times[t].next_session - tape.times[0].session, tape.correlations.shape[0] - 1)
+    for j in range(tape.terms.size):
+        other, found = desk.states[j], tape.correlations[session, i, j]
+        for towards in (-1, 1):
+            held = other.quantity > 0.0 and other.sign == towards and not leaves_altogether(other)
+            if j != i and not np.isnan(found) and (held or waits_to_open(other, towards)):
+                highest = max(highest, side * towards * found)
     return highest
 
 
@@ -777,8 +821,10 @@ def _brief(tape: Tape, desk: Desk, d: Record, t: int, i: int) -> int:
     d.regime = _column(tape, rules.regime_column, t, i, np.nan)
     d.strength = _column(tape, rules.strength_column, t, i, np.nan)
     d.confidence = _column(tape, rules.confidence_column, t, i, np.nan)
-    d.correlation_long = _highest_correlation(tape, desk, t, i, 1)
-    d.correlation_short = _highest_correlation(tape, desk, t, i, -1)
+    d.correlation_long, d.correlation_short = -np.inf, -np.inf
+    if tape.correlations.size:
+        d.correlation_long = _highest_correlation(tape, desk, t, i, 1)
+        d.correlation_short = _highest_correlation(tape, desk, t, i, -1)
     terms = tape.terms[i]
     d.sigma = _column(tape, terms.sigma_column, t, i, terms.sigma)
     d.mean_volume = _column(tape, terms.volume_column, t, i, terms.mean_volume)
@@ -840,15 +886,13 @@ def _tier(tiers: Any, volume: float, now: int) -> int:
 @unit("tape desk account int")
 def _update_tier(tape: Tape, desk: Desk, account: Record, t: int) -> int:
     """Volume is that of bars that opened in the last 30 days."""
-    if tape.tiers.size == 1:
-        account.traded = 0.0
-        return 0
     while account.tail < account.n_traded and desk.traded_at[account.tail] < account.close_us - VOLUME_WINDOW_US:
         account.volume = max(0.0, account.volume - desk.traded[account.tail])  # rounding may leave less than nothing
         account.tail += 1
     if account.traded > 0.0:
         if account.n_traded == 0 or desk.traded_at[account.n_traded - 1] != account.now_us:
             account.n_traded += 1
+            desk.traded[account.n_traded - 1] = 0.0
         desk.traded[account.n_traded - 1] += account.traded
         desk.traded_at[account.n_traded - 1] = account.now_us
         account.volume += account.traded
@@ -894,13 +938,9 @@ def _wake_who_must(tape: Tape, desk: Desk, account: Record, t: int, loud: bool) 
 
 @rule
 def _keep_time(tape: Tape, account: Record, t: int) -> None:
-    account.t, account.now_us, account.close_us, account.slot = (
-        t,
-        tape.ts[t],
-        tape.known_at[t],
-        tape.slots[t],
-    )
-    account.session, account.next_session = tape.sessions[t], tape.next_sessions[t]
+    now = tape.times[t]
+    account.t, account.now_us, account.close_us, account.slot = t, now.opened, now.known_at, now.slot
+    account.session, account.next_session = now.session, now.next_session
 
 
 @unit("tape desk logs int")
@@ -922,7 +962,8 @@ def _events_of_bar(tape: Tape, desk: Desk, logs: Logs, t: int) -> int:
         _fund_inside(tape, desk, account, t)
     _inside(tape, desk, logs, account, t)
     _at_close(tape, desk, logs, account, t)
-    _update_tier(tape, desk, account, t)
+    if tape.tiers.size > 1:
+        _update_tier(tape, desk, account, t)
     _put_to_rest(tape, desk, logs, account)
     return 0
 
@@ -940,14 +981,16 @@ def _rest_all(tape: Tape, desk: Desk, logs: Logs, account: Record) -> None:
 def _decide(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> None:
     if tape.clock[t] & DECISIONS_HERE:
         _keep_time(tape, account, t)
-        _update_tier(tape, desk, account, t)
+        if tape.tiers.size > 1:
+            _update_tier(tape, desk, account, t)
         _decide_from_list(tape, desk, logs, account, t)
     if tape.clock[t] & SIGNALS_HERE:
         for i in range(desk.hots.size):
             signal = tape.signals[t, i]
             if signal & 15 and t != tape.terms[i].last_bar:
                 _keep_time(tape, account, t)
-                _update_tier(tape, desk, account, t)
+                if tape.tiers.size > 1:
+                    _update_tier(tape, desk, account, t)
                 _decide_from_signal(tape, desk, logs, account, t, i, signal)
 
 

@@ -14,10 +14,7 @@ class Tape(NamedTuple):
     """Read only. Columns are [n_bars, n_instruments]; one that is not there is [0, 0]."""
 
     ts: Integers
-    known_at: Integers
-    slots: Integers
-    sessions: Integers
-    next_sessions: Integers  # of the moment in which a decision acts
+    times: Records  # all that is known of a bar's time in one place, or an event would wait for five columns
     clock: NDArray[np.uint8]
     touched: Integers  # the bars in whose clock anything stands, and one that never comes
     opens: Floats

@@ -134,6 +134,15 @@ def test_gliding_over_quiet_bars_changes_no_byte(seed):
     assert glided(tape) == ran(tape, lambda *held: run_every_bar(*held, 0, N_BARS))
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_short_cuts_change_no_byte(seed):
+    """One path where both give the same fill, and an open that can bring nothing passed over."""
+    tape = world(seed)
+    thorough = tape._replace(rules=tape.rules.copy())
+    thorough.rules["thorough"] = True
+    assert glided(tape) == glided(thorough)
+
+
 def test_a_run_continues_where_it_stopped():
     def in_pieces(tape, desk, logs):
         for first in range(0, N_BARS, 100):
