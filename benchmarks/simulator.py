@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from benchmarks import floors
 from benchmarks.run import Measured
 from engine.costs import FeePeriod, FeeTier
-from engine.simulator.compiled import ready
 from engine.simulator.drivers import Live, run, run_sleeves
 from engine.simulator.inputs import (
     DEFAULT_LADDER,
@@ -75,7 +74,6 @@ def sleeves_two_threads() -> Measured:
 
 def step_from_python() -> Measured:
     tape = _tape(_series(0), TYPICAL)
-    ready()
     live = Live(tape, desk_of(tape, 1e6), logs_of(N_BARS, ROOM))
     live.step(0)
     begun = time.perf_counter()
@@ -151,7 +149,6 @@ def _touch(logs: Logs) -> None:
 
 
 def _beside_floor(tapes: list[Tape]) -> Measured:
-    ready()
     kernel, floor = [np.inf] * len(tapes), [np.inf] * len(tapes)
     room, logs = _room(N_BARS), logs_of(N_BARS, ROOM, money=False)
     desks = [desk_of(tape, 1e6) for tape in tapes]

@@ -96,12 +96,14 @@ class Entry:
 
     def __call__(self, *arguments: Any) -> int:
         told = [packed(kind, one) if kind in POINTED else one for kind, one in zip(self._kinds, arguments, strict=True)]
-        return self.at(*(one.ctypes.data if kind in POINTED else one for kind, one in zip(self._kinds, told, strict=True)))
+        return self.at(
+            *(one.ctypes.data if kind in POINTED else one for kind, one in zip(self._kinds, told, strict=True))
+        )
 
     @cached_property
     def at(self) -> Callable[..., int]:
         """The same, told where the packed tuples lie."""
-        kinds = [_C.get(kind, ctypes.c_void_p) for kind in self._kinds]
+        kinds: list[Any] = [_C.get(kind, ctypes.c_void_p) for kind in self._kinds]
         prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)
         return prototype(address_of(self._name, _UNITS))
 
@@ -121,9 +123,11 @@ def _named(function: Callable[..., Any]) -> str:
 
 
 def _signature(arguments: str) -> Any:
-    return types.int64(*(_KINDS[kind] if kind in _KINDS else numba.from_dtype(_RECORDS[kind]) for kind in arguments.split()))
+    return types.int64(
+        *(_KINDS[kind] if kind in _KINDS else numba.from_dtype(_RECORDS[kind]) for kind in arguments.split())
+    )
 
 
-def half() -> bytes:
-    """The units that a process beside the compiling one compiles."""
-    return linked(_UNITS[1::2], _UNITS)
+def part(k: int, n: int) -> bytes:
+    """One of `n` parts, for one of the processes that compile. Neighbours call the same functions: they stay together."""
+    return linked(_UNITS[k * len(_UNITS) // n : (k + 1) * len(_UNITS) // n])

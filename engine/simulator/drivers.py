@@ -4,22 +4,23 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.simulator.compiled import driver, ready, unit
+from engine.simulator.compiled import INTERPRETED, entry
 from engine.simulator.packing import desk_of, logs_of, with_signals
-from engine.simulator.pointers import ROOM, at, desk_at, logs_at, tape_at, write_at
+from engine.simulator.pointers import packed
 from engine.simulator.positions import fold, pnl_at, unrealised, write_trade
 from engine.simulator.step import glide, log_order, step
 from engine.simulator.tape import Desk, Logs, Tape
 from engine.simulator.words import SIGNALS_HERE
 
 
-@unit("tape desk logs int int")
-def _bars(tape: Tape, desk: Desk, logs: Logs, first: int, end: int) -> int:
-    """What was tried against the floor of 2.9 ns a bar (a loop over the same signals) with one symbol:
+@entry("tape desk logs int int")
+def run(tape: Tape, desk: Desk, logs: Logs, first: int, end: int) -> int:
+    """Bars `first` to `end`, all instruments out of one account; continues where the desk stands.
+
+    What was tried against the floor of 2.9 ns a bar (a loop over the same signals) with one symbol:
 
     - `step` alone, tape and desk by value: 30 to 45 ns. A quiet bar read bands, mark and account from memory, where
       every store of the logs may have changed them, and an event passed 300 words to each of its ten calls;
@@ -38,30 +39,16 @@ def _bars(tape: Tape, desk: Desk, logs: Logs, first: int, end: int) -> int:
     return t
 
 
-@unit("tape desk logs int int")
-def _every_bar(tape: Tape, desk: Desk, logs: Logs, first: int, end: int) -> int:
+@entry("tape desk logs int int")
+def run_every_bar(tape: Tape, desk: Desk, logs: Logs, first: int, end: int) -> int:
+    """The same without gliding over quiet bars; what the tests compare with."""
     for t in range(first, end):
         step(tape, desk, logs, t)
     return end
 
 
-@driver
-def run(tape: Tape, desk: Desk, logs: Logs, first: int, end: int) -> None:
-    """Bars `first` to `end`, all instruments out of one account; continues where the desk stands.
-
-    The loop stands in a unit of its own, which counts no references: one that did took eleven times the floor.
-    """
-    _bars(at(tape), at(desk), at(logs), first, end)
-
-
-@driver
-def run_every_bar(tape: Tape, desk: Desk, logs: Logs, first: int, end: int) -> None:
-    """The same without gliding over quiet bars; what the tests compare with."""
-    _every_bar(at(tape), at(desk), at(logs), first, end)
-
-
-@driver
-def close_books(tape: Tape, desk: Desk, logs: Logs, positions: Any) -> int:
+@entry("tape desk logs")
+def close_books(tape: Tape, desk: Desk, logs: Logs) -> int:
     """Log the orders that still rest, and write down what is still open; gives how many positions."""
     n = 0
     for i in range(tape.terms.size):
@@ -75,7 +62,7 @@ def close_books(tape: Tape, desk: Desk, logs: Logs, positions: Any) -> int:
                 max(s.high_seen, desk.hots[i].high_seen),
             )
             fold(terms, s, rate)
-            row = positions[n]
+            row = logs.positions[n]
             write_trade(terms, s, row)
             row.instrument, row.quantity, row.entry_price, row.exit_price = (
                 i,
@@ -107,7 +94,6 @@ def run_sleeves(tapes: Sequence[Tape], cash: float, *, threads: int = 2) -> list
 
     Threads of Python, because the compiled loop holds no lock; it needs no second, parallel compilation.
     """
-    ready()
 
     def sleeve(tape: Tape) -> tuple[Desk, Logs]:
         room = _ROOM
@@ -134,7 +120,6 @@ def run_sweep(
 
     Each thread keeps one buffer of signals and one equity curve, and logs nothing else: memory does not grow with `n`.
     """
-    ready()
     found: list[Statistics | None] = [None] * n
 
     def share(first: int) -> None:
@@ -147,45 +132,48 @@ def run_sweep(
             heard = with_signals(own, signals)
             desk = desk_of(heard, cash)
             run(heard, desk, logs, 0, tape.ts.size)
-            account = desk.accounts[0]
-            found[k] = Statistics(*_measured(logs.equity, cash), int(account["n_trades"]), int(account["n_fills"]))
+            measure(desk, logs, cash)
+            found[k] = _statistics(desk.accounts[0])
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(share, range(threads)))
     return [one for one in found if one is not None]
 
 
-@driver
-def _measured(equity: NDArray[np.float64], cash: float) -> tuple[float, float, float, float]:
+def _statistics(account: Any) -> Statistics:
+    return Statistics(
+        net=float(account["net"]),
+        mean=float(account["mean_return"]),
+        deviation=float(account["deviation"]),
+        max_drawdown=float(account["worst_drawdown"]),
+        n_trades=int(account["n_trades"]),
+        n_fills=int(account["n_fills"]),
+    )
+
+
+@entry("desk logs float")
+def measure(desk: Desk, logs: Logs, cash: float) -> int:
+    """Write the statistics of an equity curve, which began with `cash`, into the account."""
+    account = desk.accounts[0]
     peak, before, worst, total, squares = cash, cash, 0.0, 0.0, 0.0
-    for now in equity:
+    for t in range(logs.equity.size):
+        now = logs.equity[np.uint64(t)]
         change = now / before - 1.0
         total += change
         squares += change * change
         peak = max(peak, now)
         worst = max(worst, peak - now if peak <= 0.0 else 1.0 - now / peak)
         before = now
-    n = equity.size
-    mean = total / n
-    return equity[n - 1] / cash - 1.0, mean, np.sqrt(max(0.0, squares / n - mean * mean)), worst
+    n = logs.equity.size
+    account.net, account.mean_return, account.worst_drawdown = before / cash - 1.0, total / n, worst
+    account.deviation = np.sqrt(max(0.0, squares / n - (total / n) ** 2))
+    return n
 
 
-@driver
-def _pin(tape: Tape, desk: Desk, logs: Logs, addresses: NDArray[np.int64]) -> None:
-    write_at(tape, addresses[0])
-    write_at(desk, addresses[1])
-    write_at(logs, addresses[2])
-
-
-@unit("tape desk logs int")
-def _step(tape: Tape, desk: Desk, logs: Logs, t: int) -> int:
+@entry("tape desk logs int")
+def step_once(tape: Tape, desk: Desk, logs: Logs, t: int) -> int:
     step(tape, desk, logs, t)
     return t
-
-
-@driver
-def _step_pinned(tape: int, desk: int, logs: int, t: int) -> int:
-    return _step(tape_at(tape), desk_at(desk), logs_at(logs), t)
 
 
 class Live:
@@ -204,12 +192,9 @@ class Live:
         clock.flags.writeable = False
         self.tape = self.tape._replace(clock=clock)
         self.desk, self.logs = desk, logs
-        ready()
-        if not numba.config.DISABLE_JIT:
-            self._held = np.zeros((3, ROOM), np.int64)
-            addresses = self._held.ctypes.data + np.arange(3) * ROOM * 8
-            _pin(self.tape, desk, logs, addresses)
-            self._tape, self._desk, self._logs = (int(address) for address in addresses)
+        if not INTERPRETED:
+            self._packed = [packed(*one) for one in (("tape", self.tape), ("desk", desk), ("logs", logs))]
+            self._addresses = [one.ctypes.data for one in self._packed]
 
     def say(self, t: int, instrument: int, signal: int) -> None:
         """What was decided on the close of bar `t`, as the bits of `words`."""
@@ -217,7 +202,7 @@ class Live:
         self._clock[t] |= SIGNALS_HERE
 
     def step(self, t: int) -> None:
-        if numba.config.DISABLE_JIT:
+        if INTERPRETED:
             step(self.tape, self.desk, self.logs, t)
         else:
-            _step_pinned(self._tape, self._desk, self._logs, t)
+            step_once.at(*self._addresses, t)

@@ -248,10 +248,11 @@ def reset(desk: Desk, tape: Tape, cash: float) -> None:
     tape.rules["n_instruments"] = len(hots)
 
 
-def logs_of(n_bars: int, needed: tuple[int, int, int], *, money: bool = True) -> Logs:
-    """`money`: cash and exposure of every bar as well."""
-    records = (np.zeros(n, dtype) for n, dtype in zip(needed, (FILL, TRADE, ORDER), strict=True))
-    return Logs(*records, *(np.empty(n) for n in (n_bars, n_bars * money, n_bars * money)))
+def logs_of(n_bars: int, needed: tuple[int, int, int], *, money: bool = True, n_positions: int = 0) -> Logs:
+    """`money`: cash and exposure of every bar as well; `n_positions`: so many may be written down as still open."""
+    fills, trades, orders = (np.zeros(n, dtype) for n, dtype in zip(needed, (FILL, TRADE, ORDER), strict=True))
+    equity, cash, gross = (np.empty(n) for n in (n_bars, n_bars * money, n_bars * money))
+    return Logs(fills, trades, orders, equity, cash, gross, np.zeros(n_positions, TRADE))
 
 
 def sessions_of(market: Market) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

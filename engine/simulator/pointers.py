@@ -1,22 +1,25 @@
 """Tuples of arrays, passed to compiled code as one address.
 
 Passed by value, the arrays of tape, desk and logs are some three hundred machine words, written and read at every call;
-compiling everything took 59 s of processor time so, and 34 s by address. `at` puts the tuple where the driver's variables
-live and gives its address; what is called reads `tape.opens` as before, one array at a time, and counts no references.
+compiling everything took 59 s of processor time so, and 34 s by address. Python lays a tuple out once, and hands over
+where it lies; what is compiled reads `tape.opens` as ever, one array at a time, and counts no references.
 """
 
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import Any, Final
 
 import numba
 import numpy as np
 from numba import types
 from numba.core import cgutils
-from numba.core.imputils import lower_getattr_generic  # type: ignore[attr-defined]
+from numba.core.imputils import lower_getattr_generic
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
-from numba.extending import intrinsic, models, register_model
+from numba.extending import models, register_model
+from numba.np.numpy_support import as_dtype
+from numpy.typing import NDArray
 
 from engine.costs import SCHEDULE
+from engine.errors import UnalignedError
 from engine.simulator.schema import (
     ACCOUNT,
     CELL,
@@ -35,8 +38,6 @@ from engine.simulator.schema import (
     TRADE,
 )
 from engine.simulator.tape import Desk, Logs, Tape
-
-_Tuple = TypeVar("_Tuple")
 
 
 class Pointed(types.Type):
@@ -109,17 +110,25 @@ DESK = _pointed(
     (_I, 2),
     *[(dtype, 1) for dtype in (ACCOUNT, OUTBOX, CELL, _I, _F, _I, DECISION)],
 )
-LOGS = _pointed(Logs, *[(dtype, 1) for dtype in (FILL, TRADE, ORDER, _F, _F, _F)])
+LOGS = _pointed(Logs, *[(dtype, 1) for dtype in (FILL, TRADE, ORDER, _F, _F, _F, TRADE)])
 
 
 POINTED: Final = {"tape": TAPE, "desk": DESK, "logs": LOGS}
+_EXPECTED: Final = {
+    kind: [(as_dtype(array.dtype).itemsize, array.ndim) for array in pointed.pointee]
+    for kind, pointed in POINTED.items()
+}
 
 
 def packed(kind: str, arrays: Any) -> NDArray[np.int64]:
-    """A tuple of arrays as numba lays it out, for compiled code to read; as good as the arrays live."""
+    """A tuple of arrays as numba lays it out: for each its owner, size, address, shape and strides. It owns none of them.
+
+    Raises:
+        UnalignedError: an array of another type, or not in one piece.
+    """
     words: list[int] = []
-    for name, array, expected in zip(arrays._fields, arrays, POINTED[kind].pointee, strict=True):
-        if array.dtype.itemsize != expected.dtype.bitwidth // 8 or array.ndim != expected.ndim or not array.flags.c_contiguous:
+    for name, array, (itemsize, dimensions) in zip(arrays._fields, arrays, _EXPECTED[kind], strict=True):
+        if array.itemsize != itemsize or array.ndim != dimensions or not array.flags.c_contiguous:
             raise UnalignedError(**{f"{kind}.{name}": array.shape})
-        words += [0, 0, array.size, array.itemsize, array.ctypes.data, *array.shape, *array.strides]
+        words += [0, 0, array.size, itemsize, array.ctypes.data, *array.shape, *array.strides]
     return np.array(words)

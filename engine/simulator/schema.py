@@ -166,6 +166,8 @@ ACCOUNT: Final = _record(
     # closed trades, for Kelly
     + _fields(F, "n_closed n_wins n_losses sum_wins sum_losses")
     + [("streak", I, (MAX_TARGETS,)), ("last_loss_us", I, (MAX_TARGETS,))]
+    # statistics, where they were asked for
+    + _fields(F, "net mean_return deviation worst_drawdown")
 )
 STATE: Final = _record(
     # the position: flat when quantity is 0

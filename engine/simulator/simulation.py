@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from engine.errors import OutOfBoundsError, UnusableBarError
 from engine.simulator.checks import check
-from engine.simulator.compiled import ready
 from engine.simulator.drivers import close_books, run
 from engine.simulator.inputs import Decisions, Floats, Instrument, Market, Rules
 from engine.simulator.packing import desk_of, logs_of, tape_of
-from engine.simulator.schema import MAXIMUM_ORDERS, TRADE
+from engine.simulator.schema import MAXIMUM_ORDERS
 from engine.simulator.tape import Desk, Logs, Tape
 from engine.simulator.words import (
     BELOW_MIN_NOTIONAL,
@@ -113,21 +112,16 @@ def _run(tape: Tape, cash: float) -> tuple[Desk, Logs, Records]:
     """Again with the same inputs, and room for everything, where the first room was too small."""
     needed = _FIRST_ROOM
     while True:
-        desk, logs, positions = (
-            desk_of(tape, cash),
-            logs_of(tape.ts.size, needed),
-            np.zeros(tape.terms.size, TRADE),
-        )
-        ready()
+        desk, logs = desk_of(tape, cash), logs_of(tape.ts.size, needed, n_positions=tape.terms.size)
         run(tape, desk, logs, 0, tape.ts.size)
-        n_positions = close_books(tape, desk, logs, positions)
+        n_positions = close_books(tape, desk, logs)
         account = desk.accounts[0]
         if account["overflow"]:
             allowed = f"at most {MAXIMUM_ORDERS} of one instrument at once"
             raise OutOfBoundsError("resting orders", MAXIMUM_ORDERS + 1, allowed=allowed)
         counted = tuple(int(account[name]) for name in ("n_fills", "n_trades", "n_orders"))
         if all(count <= log.size for log, count in zip(logs[:3], counted, strict=True)):
-            return desk, logs, positions[:n_positions]
+            return desk, logs, logs.positions[:n_positions]
         needed = tuple(max(pair) for pair in zip(counted, needed, strict=True))  # type: ignore[assignment]
 
 

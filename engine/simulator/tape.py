@@ -66,3 +66,4 @@ class Logs(NamedTuple):
     equity: Floats
     cash: Floats  # [0], as the next one, where nobody asks
     gross: Floats
+    positions: Records  # TRADE, one for each instrument at most: what is still open when books are closed

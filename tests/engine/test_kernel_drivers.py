@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from engine.costs import FeePeriod, FeeTier
-from engine.simulator.compiled import ready
 from engine.simulator.drivers import Live, run, run_every_bar, run_sleeves, run_sweep
 from engine.simulator.inputs import (
     DEFAULT_LADDER,
@@ -118,7 +117,6 @@ def all_of(desk, logs):
 
 
 def ran(tape, drive):
-    ready()
     desk, logs = desk_of(tape, 1e6), logs_of(N_BARS, ROOM)
     drive(tape, desk, logs)
     return all_of(desk, logs)
