@@ -12,7 +12,8 @@ from engine.simulator.compiled import driver, ready, unit
 from engine.simulator.packing import desk_of, logs_of, with_signals
 from engine.simulator.pointers import ROOM, at, desk_at, logs_at, tape_at, write_at
 from engine.simulator.positions import fold, pnl_at, unrealised, write_trade
-from engine.simulator.step import glide, log_order, step
+from engine.simulator.quiet import glide
+from engine.simulator.step import log_order, step
 from engine.simulator.tape import Desk, Logs, Tape
 from engine.simulator.words import SIGNALS_HERE
 
