@@ -11,7 +11,8 @@ from engine.simulator.compiled import INTERPRETED, entry
 from engine.simulator.packing import desk_of, logs_of, with_signals
 from engine.simulator.pointers import packed
 from engine.simulator.positions import fold, pnl_at, unrealised, write_trade
-from engine.simulator.step import glide, log_order, step
+from engine.simulator.quiet import glide
+from engine.simulator.step import log_order, step
 from engine.simulator.tape import Desk, Logs, Tape
 from engine.simulator.words import SIGNALS_HERE
 

@@ -10,11 +10,12 @@ from typing import Any, Final
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.imputils import lower_getattr_generic
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
-from numba.extending import models, register_model
+from numba.extending import intrinsic, models, register_model
 from numba.np.numpy_support import as_dtype
 from numpy.typing import NDArray
 
@@ -132,3 +133,41 @@ def packed(kind: str, arrays: Any) -> NDArray[np.int64]:
             raise UnalignedError(**{f"{kind}.{name}": array.shape})
         words += [0, 0, array.size, itemsize, array.ctypes.data, *array.shape, *array.strides]
     return np.array(words)
+
+
+@intrinsic
+def _values(_context: Any, array: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return context.make_array(signature.args[0])(context, builder, arguments[0]).data
+
+    return types.CPointer(array.dtype)(array), code
+
+
+def _flat(array: Any) -> Any:
+    return array.reshape(-1)
+
+
+values_of = _flat if numba.config.DISABLE_JIT else _values
+"""The values of a contiguous array one after the other. An index into them is neither counted from the end nor multiplied
+by the length of a row, so that loops over one instrument's bars become a few instructions on several bars at once."""
+
+
+@intrinsic
+def _ahead(_context: Any, values: Any, index: Any) -> Any:
+    def code(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        place = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), byte)
+        builder.call(fetch, [place, flag(0), flag(3), flag(1)])  # to read, to keep, data
+        return context.get_dummy_value()
+
+    return types.none(values, index), code
+
+
+def _no_need(values: Any, index: int) -> None:
+    pass
+
+
+ahead = _no_need if numba.config.DISABLE_JIT else _ahead
+"""Ask for the memory of a value that will be read soon; nothing happens where there is none."""

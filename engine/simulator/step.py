@@ -14,7 +14,7 @@ from engine.costs import VOLUME_WINDOW_US
 from engine.simulator.carry import charge_borrow, charge_funding, pay_dividend, split
 from engine.simulator.compiled import phase, rule, unit
 from engine.simulator.deciding import cancel_entries, follow_decision, follow_signal
-from engine.simulator.exits import nearer, trail, trail_below
+from engine.simulator.exits import trail
 from engine.simulator.fills import attempt, exit_order, leave, liquidate
 from engine.simulator.liquidation import liquidation_price, maintenance
 from engine.simulator.lookups import plan_of
@@ -28,7 +28,6 @@ from engine.simulator.orders import (
     opens,
     refuse,
     trigger_of,
-    waits_for_trigger,
     waits_to_open,
 )
 from engine.simulator.paths import (
@@ -46,13 +45,13 @@ from engine.simulator.paths import (
     worth_at_close,
 )
 from engine.simulator.positions import see, unrealised
-from engine.simulator.prices import floor_to, stop_price
+from engine.simulator.prices import floor_to
+from engine.simulator.quiet import rest, worth
 from engine.simulator.schema import ORDER, STATE
 from engine.simulator.tape import Desk, Logs, Tape
 from engine.simulator.words import (
     ABSENT,
     ACTS,
-    AT_DISTANCE,
     BEYOND,
     CANCELLED_BY_DECISION,
     DECISIONS_HERE,
@@ -67,7 +66,6 @@ from engine.simulator.words import (
     FUNDING_AT_OPEN,
     FUNDING_BEFORE,
     FUNDING_INSIDE,
-    INVERSE,
     KILL_SWITCH,
     KILLED,
     MARKET,
@@ -93,8 +91,6 @@ from engine.simulator.words import (
 
 Record = Any
 NO_ALARM = 1 << 62
-ALL_BUT_NEW_DAY = 255 - NEW_DAY
-_BLOCK = 16  # bars
 _HEAD = STATE.fields["orders"][1] // 8  # words before the orders
 _ORDER = ORDER.itemsize // 8
 
@@ -195,93 +191,6 @@ def _wake(rules: Record, terms: Record, h: Record, s: Record, account: Record, c
             s.taker_room = floor_to(terms.share_limit * volume, terms.lot)
     elif cell.present and (s.n_orders > 0) and not np.isnan(rules.participation):
         account.warnings |= VOLUME_UNKNOWN
-
-
-@rule
-def _narrow(h: Record, o: Record) -> int:
-    """Narrow the band by what one order waits for; gives for what else, as bits."""
-    expires = EXPIRES if o.expires != NEVER else 0
-    if o.type == MARKET:
-        return ACTS | expires
-    waits = waits_for_trigger(o)
-    level = trigger_of(o) if waits else o.price
-    if (o.side > 0) == waits:
-        h.near_high = min(h.near_high, level)
-    else:
-        h.near_low = max(h.near_low, level)
-    triggered = TRIGGERED if o.type == STOP and o.triggered else 0
-    return triggered | (ACTS if o.fresh else 0) | expires
-
-
-@unit("rules terms hot state account")
-def _rest(rules: Record, terms: Record, h: Record, s: Record, account: Record) -> int:
-    """Where the price may go without anything happening; an empty band wakes it in the next bar."""
-    h.near_low, h.near_high, h.mark_low_band, h.mark_high_band = -np.inf, np.inf, -np.inf, np.inf
-    h.units, h.offset, h.coin, h.trails, h.waits, h.leave_at = 0.0, 0.0, 0.0, 0, 0, NEVER
-    for k in range(s.n_orders):
-        h.waits |= _narrow(h, s.orders[k])
-    restless = h.waits != 0 or rules.converts or rules.cross
-    if s.quantity > 0.0:
-        restless |= _rest_holding(rules, terms, h, s, account)
-    h.low_band, h.high_band = np.inf if restless else h.near_low, h.near_high
-    h.reach_low, h.reach_high = h.low_band, h.high_band
-    if s.quantity > 0.0:
-        _narrow_by_trail(plan_of(rules, s.plan), h, s)
-    return 0
-
-
-@rule
-def _rest_holding(rules: Record, terms: Record, h: Record, s: Record, account: Record) -> bool:
-    """What a position adds to the band; True: it is looked at in every bar."""
-    plan = plan_of(rules, s.plan)
-    _weigh(terms, h, s)
-    if not np.isnan(s.liquidation):
-        _narrow_by_liquidation(rules, h, s)
-    if plan.time_stop_bars > 0:
-        h.leave_at = s.entry_bar + plan.time_stop_bars
-        account.alarm = min(account.alarm, h.leave_at)
-    return bool(s.sign < 0 and terms.kind == SPOT and terms.borrow_per_day > 0.0)
-
-
-@rule
-def _narrow_by_trail(plan: Record, h: Record, s: Record) -> None:
-    if plan.trail_kind != ABSENT or plan.runner_trail_kind != ABSENT:
-        h.trails = 1 if plan.runner_trail_kind == ABSENT else 2
-        if plan.trail_kind == AT_DISTANCE or plan.runner_trail_kind == AT_DISTANCE:
-            h.low_band = np.inf
-        else:
-            h.high_band = min(h.high_band, s.highest) if s.sign > 0 else h.high_band
-            h.low_band = max(h.low_band, s.highest) if s.sign < 0 else h.low_band
-
-
-@rule
-def _weigh(terms: Record, h: Record, s: Record) -> None:
-    """What the position adds to equity is units × mark + offset − coin / mark."""
-    units = s.sign * s.quantity * terms.contract_size
-    if terms.kind == INVERSE:
-        h.coin, h.offset = units, units / s.reference
-    else:
-        h.units = units
-        h.offset = 0.0 if terms.kind == SPOT else -units * s.reference
-
-
-@rule
-def _narrow_by_liquidation(rules: Record, h: Record, s: Record) -> None:
-    if rules.has_marks and s.sign > 0:
-        h.mark_low_band = s.liquidation
-    elif rules.has_marks:
-        h.mark_high_band = s.liquidation
-    elif s.sign > 0:
-        h.near_low = max(h.near_low, s.liquidation)
-    else:
-        h.near_high = min(h.near_high, s.liquidation)
-
-
-@rule
-def _worth(h: Record) -> float:
-    if h.coin != 0.0:
-        return float(h.offset - h.coin / h.mark)
-    return float(h.units * h.mark + h.offset)
 
 
 # 1. What is carried in
@@ -746,7 +655,7 @@ def _mark(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> None:
         h = desk.hots[i]
         if h.units != 0.0 or h.coin != 0.0:
             rate = desk.cells[i].rate
-            equity += _worth(h) * rate
+            equity += worth(h) * rate
             gross += (abs(h.units) * h.mark + (abs(h.coin) / h.mark if h.coin != 0.0 else 0.0)) * rate
     account.equity, account.gross = equity, gross
     account.peak = max(account.peak, equity)
@@ -764,7 +673,7 @@ def _kill(tape: Tape, desk: Desk, account: Record) -> int:
         cancel_entries(s, account, NONE, KILL_SWITCH)
         if s.quantity > 0.0:
             exit_order(tape.rules[0], s, account, KILLED)
-        _rest(tape.rules[0], tape.terms[i], desk.hots[i], s, account)
+        rest(tape.rules[0], tape.terms[i], desk.hots[i], s, account)
     return 0
 
 
@@ -841,7 +750,7 @@ def _decide_from_list(tape: Tape, desk: Desk, logs: Logs, account: Record, t: in
         _brief(tape, desk, d, t, i)
         follow_decision(tape.rules[0], account, d)
         _bury(logs.orders, desk.states[i], i)
-        _rest(tape.rules[0], tape.terms[i], desk.hots[i], desk.states[i], account)
+        rest(tape.rules[0], tape.terms[i], desk.hots[i], desk.states[i], account)
         account.next_decision += 1
     return 0
 
@@ -866,7 +775,7 @@ def _decide_from_signal(tape: Tape, desk: Desk, logs: Logs, account: Record, t: 
     _brief(tape, desk, d, t, i)
     follow_signal(tape.rules[0], account, d, signal)
     _bury(logs.orders, desk.states[i], i)
-    _rest(tape.rules[0], tape.terms[i], desk.hots[i], desk.states[i], account)
+    rest(tape.rules[0], tape.terms[i], desk.hots[i], desk.states[i], account)
     return 0
 
 
@@ -974,7 +883,7 @@ def _rest_all(tape: Tape, desk: Desk, logs: Logs, account: Record) -> None:
         i = desk.active[n]
         if desk.states[i].n_orders > 0:
             _bury(logs.orders, desk.states[i], i)
-        _rest(tape.rules[0], tape.terms[i], desk.hots[i], desk.states[i], account)
+        rest(tape.rules[0], tape.terms[i], desk.hots[i], desk.states[i], account)
 
 
 @rule
@@ -1013,143 +922,3 @@ def step(tape: Tape, desk: Desk, logs: Logs, t: int) -> None:
     if not account.killed and account.drawdown > rules.kill_switch * (1.0 + 1e-12):
         _kill(tape, desk, account)
     _decide(tape, desk, logs, account, t)
-
-
-@rule
-def _within(lows: Any, highs: Any, first: int, end: int, low_band: float, high_band: float) -> int:
-    """The first bar that leaves the band; NaN leaves it."""
-    start = first
-    while start + _BLOCK <= end:  # without leaving in between, so that several bars are compared at once
-        outside = 0
-        for t in range(start, start + _BLOCK):
-            outside += int(not ((lows[np.uint64(t), 0] > low_band) & (highs[np.uint64(t), 0] < high_band)))
-        if outside:
-            break
-        start += _BLOCK
-    for t in range(start, end):
-        if not (lows[np.uint64(t), 0] > low_band and highs[np.uint64(t), 0] < high_band):
-            return t
-    return end
-
-
-@rule
-def _untouched(tape: Tape, account: Record, first: int, end: int) -> int:
-    """The first bar behind `first` in whose calendar anything stands."""
-    k = account.next_touched
-    while tape.touched[k] <= first:
-        k += 1
-    account.next_touched = k
-    return min(end, tape.touched[k])
-
-
-@rule
-def _trail_rests(tape: Tape, s: Record, first: int, end: int) -> tuple[int, float]:
-    """The first bar on whose close the trail moves, and the extreme up to it."""
-    plan, terms, sign, level = plan_of(tape.rules[0], s.plan), tape.terms[0], float(s.sign), s.trail_level
-    extremes = tape.highs if s.sign > 0 else tape.lows
-    measured, distance, highest = plan.trail_column >= 0, np.nan, s.highest
-    for t in range(first, end):
-        highest = sign * max(sign * highest, sign * extremes[np.uint64(t), 0])
-        if measured:
-            distance = tape.columns[plan.trail_column, t, 0]
-        raw = trail_below(plan.trail_kind, plan.trail, sign, highest, plan.trail * distance)
-        if not sign * raw <= sign * level - 1e-6 * terms.tick and not np.isnan(raw):
-            if nearer(s.sign, stop_price(-s.sign, raw, terms.tick), level):
-                return t, highest
-    return end, highest
-
-
-@rule
-def _worth_over(
-    tape: Tape, logs: Logs, h: Record, account: Record, rate: float, first: int, end: int, least: float
-) -> int:
-    """Write equity; ends before a bar on which it may be too low to go on."""
-    lows, highs, closes = tape.lows, tape.highs, tape.closes
-    cash, units, offset, equities = account.cash, h.units, h.offset, logs.equity
-    equity, peak = account.equity, account.peak
-    if units == 0.0:
-        if not cash > max(peak, cash) * least:
-            return first
-        for t in range(first, end):
-            equities[np.uint64(t)] = cash
-        account.equity, account.peak = cash, max(peak, cash)
-        return end
-    low, high, t = h.low_seen, h.high_seen, first
-    while t < end:
-        now = cash + (units * closes[np.uint64(t), 0] + offset) * rate
-        higher = max(peak, now)
-        if not now > higher * least:
-            break
-        low, high = min(low, lows[np.uint64(t), 0]), max(high, highs[np.uint64(t), 0])
-        equities[np.uint64(t)] = now
-        equity, peak = now, higher
-        t += 1
-    account.equity, account.peak, h.low_seen, h.high_seen = equity, peak, low, high
-    return t
-
-
-@rule
-def _write_over(tape: Tape, logs: Logs, h: Record, account: Record, rate: float, first: int, end: int) -> None:
-    """What else is known of bars on which nothing happened."""
-    closes, width, cash, cashes, grosses = tape.closes, abs(h.units), account.cash, logs.cash, logs.gross
-    h.mark = closes[end - 1, 0]
-    account.gross = width * h.mark * rate
-    account.drawdown = 1.0 - account.equity / account.peak if account.peak > 0.0 else 0.0
-    if not cashes.size:
-        return
-    for t in range(first, end):
-        cashes[np.uint64(t)] = cash
-    if width == 0.0:
-        for t in range(first, end):
-            grosses[np.uint64(t)] = 0.0
-    else:
-        for t in range(first, end):
-            grosses[np.uint64(t)] = width * closes[np.uint64(t), 0] * rate
-
-
-@unit("tape desk logs int int")
-def glide(tape: Tape, desk: Desk, logs: Logs, first: int, end: int) -> int:
-    """The only instrument, over bars in which nothing happens but that its trail moves; gives the first other one.
-
-    Loops over columns stand where `step` goes through records, a day at most at a time, so that a bar costs a few loads
-    and compares. Any doubt, and NaN, end the stretch: `step` decides. Tests hold both to the same bytes. Indices are
-    unsigned, or each would be asked whether it counts from the end.
-    """
-    account, h, s, rules = desk.accounts[0], desk.hots[0], desk.states[0], tape.rules[0]
-    clock, rate = tape.clock, desk.cells[0].rate
-    least = -np.inf if account.killed else 1.0 - rules.kill_switch + 1e-9
-    end = min(end, account.alarm)
-    while first < end and h.coin == 0.0 and h.trails < 2 and not clock[first] & ALL_BUT_NEW_DAY:
-        t = _within(tape.lows, tape.highs, first, _untouched(tape, account, first, end), h.reach_low, h.reach_high)
-        if tape.mark_opens.size and h.units != 0.0:
-            t = _within(tape.mark_lows, tape.mark_highs, first, t, h.mark_low_band, h.mark_high_band)
-        moves, highest = t, s.highest
-        if h.trails:
-            moves, highest = _trail_rests(tape, s, first, t)
-            t = min(t, moves + 1)
-        equity = account.equity
-        ready = _worth_over(tape, logs, h, account, rate, first, t, least)
-        if ready == first:
-            break
-        if ready < t:
-            moves, highest = _trail_rests(tape, s, first, ready) if h.trails else (ready, highest)
-        t = ready
-        if clock[first] & NEW_DAY:
-            account.day_equity = equity
-        _write_over(tape, logs, h, account, rate, first, t)
-        if h.trails:
-            s.highest = highest
-            if moves < t:
-                _move_trail(tape, desk, moves)
-        first = t
-    return first
-
-
-@rule
-def _move_trail(tape: Tape, desk: Desk, t: int) -> None:
-    rules, terms, s, account = tape.rules[0], tape.terms[0], desk.states[0], desk.accounts[0]
-    column = plan_of(rules, s.plan).trail_column
-    distance = tape.columns[column, t, 0] if column >= 0 else np.nan
-    account.t = t
-    trail(rules, terms, s, account, tape.highs[t, 0] if s.sign > 0 else tape.lows[t, 0], distance, np.nan)
-    _rest(rules, terms, desk.hots[0], s, account)
