@@ -159,7 +159,9 @@ def _beside_floor(tapes: list[Tape]) -> Measured:
             reset(desks[k], tape, 1e6)
             kernel[k] = min(kernel[k], _seconds(lambda tape=tape, desk=desks[k]: run(tape, desk, logs, 0, N_BARS)))  # type: ignore[misc]
             floor[k] = min(floor[k], _seconds(lambda tape=tape: _floored(tape, room)))  # type: ignore[misc]
-            _same_strategy(int(desks[k].accounts[0]["n_trades"]), logs.equity[-1], _floored(tape, room), room.equity[-1])
+            _same_strategy(
+                int(desks[k].accounts[0]["n_trades"]), logs.equity[-1], _floored(tape, room), room.equity[-1]
+            )
     n = len(tapes)
     return Measured(
         sum(kernel) / n, sum(floor) / n, f"{sum(kernel) / n / N_BARS * 1e9:.1f} ns a bar; equity and fills logged"
