@@ -124,6 +124,7 @@ def identity_of(project: Project, definition: StrategyDefinition) -> str:
 def certify(project: Project, definition: StrategyDefinition, past: History, plan: "Plan") -> Certificate:
     """Prove every law on every instrument."""
     from engine import backtest
+    from engine.simulator.inputs import SIGNALS
     from engine.simulator.simulation import simulate as simulate_bars
 
     strategy = definition.signal(**definition.configuration.parameters())
@@ -131,9 +132,7 @@ def certify(project: Project, definition: StrategyDefinition, past: History, pla
     decided = backtest.decisions(strategy, past, plan, on)
     rows = (max(0, on.bars.ts.size - PREFIX_BARS), on.bars.ts.size)
     bars, decided = backtest.part(on, decided, rows)
-    signals = {
-        name: values for name, values in decided._asdict().items() if name not in ("stop_distances", "embargoed")
-    }
+    signals = {name: getattr(decided, name) for name in SIGNALS}
 
     present = np.isfinite(bars.closes)  # nothing is decided where an instrument has no bar
 
