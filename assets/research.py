@@ -18,6 +18,7 @@ from assets import inputs
 from engine.history import History
 from engine.strategy import decide, warm_up_bars
 from engine.walk_forward import Window, windows
+from quality.contracts import Contract
 from quality.datasets import Dataset, Instrument
 from quality.evidence import Measurement, measured
 from quality.hashes import document_hash
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from engine.simulator.simulation import Simulation
 
 BACKTEST = "backtest"
+INSTRUMENT_TERMS = (*Contract.model_fields, "tick", "lot", "min_notional", "tier", "settle")
 _SINCE_EVER_US = -(1 << 62)
 Floats = NDArray[np.float64]
 
@@ -109,6 +111,26 @@ def plan_of(project: Project, definition: StrategyDefinition) -> "Plan":
         magnify=configuration.magnify,
         capital=configuration.account.capital,
     )
+
+
+def plan_document(project: Project, definition: StrategyDefinition, params: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run was made with, in the words of the files; `params` are the signal's."""
+    configuration = definition.configuration
+    dataset = project.datasets[configuration.dataset]
+    guards = guards_named(project, definition)
+    said = configuration.model_dump(mode="json", include={"timeframe", "account", "size", "fx", "magnify"})
+    return {
+        "params": dict(params),
+        **said,
+        "exits": configuration.exits.document,
+        "risk": guards.model_dump(mode="json", by_alias=True) if guards else {},
+        "costs": project.costs[configuration.costs].model_dump(mode="json", by_alias=True, exclude_none=True),
+        "path": "adverse",
+        "instruments": {
+            one.id: one.model_dump(mode="json", include={*INSTRUMENT_TERMS}, exclude_defaults=True)
+            for one in configuration.chosen_instruments(dataset)
+        },
+    }
 
 
 def guards_named(project: Project, definition: StrategyDefinition) -> Guards | None:

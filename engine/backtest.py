@@ -172,7 +172,7 @@ def _counted_from(first: int, simulation: Simulation) -> Simulation:
 
 
 def session_returns(simulation: Simulation, sessions: pl.Series, *, of: Sequence[date], cash: float) -> pl.DataFrame:
-    """`session equity return gross_exposure` at the close of every session in `of`.
+    """`session equity return drawdown gross_exposure` at the close of every session in `of`.
 
     Args:
         simulation: of bars whose sessions are `sessions`.
@@ -200,7 +200,8 @@ def session_returns(simulation: Simulation, sessions: pl.Series, *, of: Sequence
         .with_columns(
             pl.when(pl.col("before") > 0).then(pl.col("equity") / pl.col("before") - 1).otherwise(0.0).alias("return")
         )
-        .select("session", "equity", "return", "gross_exposure")
+        .with_columns(drawdown=1 - pl.col("equity") / pl.max_horizontal(pl.col("equity").cum_max(), pl.lit(cash)))
+        .select("session", "equity", "return", "drawdown", "gross_exposure")
     )
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
     from duckdb import DuckDBPyConnection
 
-_VIEWS = ("raw_bars", "bars", "resampled_bars", "features")
+_VIEWS = ("raw_bars", "bars", "resampled_bars", "features", "exchange_metrics")
 _NOTHING_FETCHED: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",

@@ -4,73 +4,23 @@ One table holds them all. Each row says what is written and what stands there wi
 """
 
 from collections.abc import Mapping
-from datetime import date, timedelta
-from pathlib import Path
+from datetime import date
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 
 from assets import research
 from assets.research import plan_of
-from engine.bars import resample
 from engine.history import History
 from quality.contracts import Contract
-from quality.datasets import Dataset
 from quality.exits import Distance
 from quality.policies import Costs
 from quality.risk import Guards
 from quality.sizing import Sizer
-from quality.strategies import Account, Exits, StrategyConfiguration
-from resources.project import Project, StrategyDefinition, load
-from tests.bar_frames import START, random_walk
-from tests.makers import Scripted, due_bars, history_of
+from quality.strategies import Account, Exits
+from tests.walks import NAMES, STRATEGY, project_of, strategy, walked_history
 
-ROOT = Path(__file__).parents[2]
-DAYS = 40
-HOUR, QUARTER = timedelta(hours=1), timedelta(minutes=15)
-NAMES = ("A.V", "B.V", "EURUSD.V")
-DATASET: dict[str, Any] = {
-    "schema": 1,
-    "name": "walks",
-    "source": {"kind": "synthetic"},
-    "calendar": "24/7",
-    "volume": "traded",
-    "timeframe": "15m",
-    "resample": ["1h"],
-    "start": str(START.date()),
-    "sla": "crypto",
-}
-INSTRUMENT: dict[str, Any] = {
-    "quote": "USD",
-    "settle": "USD",
-    "tick": 0.01,
-    "lot": 0.01,
-    "min_notional": 0,
-    "tier": "core",
-}
-STRATEGY: dict[str, Any] = {
-    "schema": 1,
-    "name": "scripted",
-    "version": "1.0.0",
-    "author": "ada",
-    "dataset": "walks",
-    "instruments": ["A.V", "B.V"],
-    "timeframe": "1h",
-    "account": {"cash": 10_000, "currency": "USD", "capital": "shared"},
-    "size": {"model": "equity_share", "share": 0.3},
-    "exits": {"stop": {"pct": 0.02}},
-    "costs": "usual",
-    "walk_forward": {"in_sample": "10d", "out_of_sample": "5d", "purge": "1d"},
-}
-COSTS: dict[str, Any] = {
-    "fees": [{"from": "2015-01-01", "tiers": [{"volume": 0, "maker_bps": 1, "taker_bps": 2}]}],
-    "half_spread_bps": {"core": 1},
-    "limit_fill": "trade_through",
-    "borrow_bps_per_day": 0,
-}
-SECTIONS = {"strategy": STRATEGY, "costs": COSTS, "instrument": INSTRUMENT}
 LADDER = {"stop": {"pct": 0.02}, "targets": [{"r": 0.5, "share": 0.3}, {"r": 1, "share": 0.3}]}
 CONTRACT = {"kind": "linear", "leverage": 40, "perpetual": False}
 ON_LAST = {"liquidate_on": "last"}
@@ -80,52 +30,16 @@ INVERSE = {"kind": "inverse", "perpetual": False, "lot": 1, "contract_size": 10}
 
 
 @pytest.fixture(scope="module")
-def project() -> Project:
-    return load(ROOT)
-
-
-@pytest.fixture(scope="module")
 def history() -> History:
-    """Three walks of an hour's bars, made of quarters; what is said on them is drawn."""
-    due = due_bars(DAYS * 96, start=START, step=QUARTER)
-    bars, finer = {}, {}
-    for seed, name in enumerate(NAMES):
-        walk = random_walk("15m", due.height, seed=seed)
-        scale = 0.01 if name == "EURUSD.V" else 1.0  # worth about one
-        prices = walk.with_columns(
-            pl.col("open", "high", "low", "close").round(1) * scale, session=pl.col("ts").dt.date()
-        )
-        said = np.random.default_rng(seed).choice([0, 0, 0, 0, 0, 1, 2, 3, 4], DAYS * 24)
-        hours = resample(prices, due, timeframe="1h", min_share=0.5).drop("n_base", "n_due", "complete")
-        finer[name], bars[name] = prices.drop("factor"), hours.with_columns(said=pl.Series(said, dtype=pl.Float64))
-    return history_of(bars, timeframe="1h", finer=finer)
+    return walked_history()
 
 
-def changed(section: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    return {**SECTIONS[section], **changes}
-
-
-def project_of(project: Project, changes: Mapping[str, Mapping[str, Any]]) -> tuple[Project, StrategyDefinition]:
-    one = changed("instrument", changes.get("instrument", {}))
-    series = {**INSTRUMENT, "id": "EURUSD.V", "symbol": "EURUSD"}
-    traded = [{**one, "id": name, "symbol": name} for name in NAMES[:2]]
-    dataset = Dataset.model_validate({**DATASET, "instruments": [*traded, series]})
-    costs = Costs.model_validate(changed("costs", changes.get("costs", {})))
-    configuration = StrategyConfiguration.model_validate(changed("strategy", changes.get("strategy", {})))
-    definition = StrategyDefinition(configuration, Scripted, "", "sha256:0", "sha256:0")
-    return project._replace(datasets={"walks": dataset}, costs={"usual": costs}), definition
-
-
-def ran(project: Project, history: History, changes: Mapping[str, Mapping[str, Any]]) -> bytes:
+def ran(history: History, changes: Mapping[str, Mapping[str, Any]]) -> bytes:
     """The records of a run, as bytes."""
-    whole, definition = project_of(project, changes)
+    whole, definition = project_of(changes)
     simulation = research.backtest_of(definition, history, plan_of(whole, definition)).simulation
     assert np.isfinite(simulation.equity).all()
     return b"".join(getattr(simulation, name).tobytes() for name in ("fills", "trades", "equity"))
-
-
-def strategy(**changes: Any) -> dict[str, Any]:
-    return {"strategy": changes}
 
 
 def exits(beside: Mapping[str, Any] | None = None, /, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -228,9 +142,9 @@ WRITTEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("key", WRITTEN)
-def test_what_is_written_has_an_effect(key: str, project: Project, history: History) -> None:
+def test_what_is_written_has_an_effect(key: str, history: History) -> None:
     written, without = WRITTEN[key]
-    assert ran(project, history, written) != ran(project, history, without)
+    assert ran(history, written) != ran(history, without)
 
 
 def keys_of(prefix: str, model: Any) -> set[str]:
@@ -263,15 +177,15 @@ def test_the_default_ladder_breaks_even_after_the_first_target_unless_said_other
     assert later["break_even_after"] == 2
 
 
-def test_sleeves_know_nothing_of_each_other(project: Project, history: History) -> None:
+def test_sleeves_know_nothing_of_each_other(history: History) -> None:
     """The account apart of an instrument is the account it would have alone."""
     account = {**STRATEGY["account"], "capital": "sleeves"}
-    whole, both = project_of(project, strategy(account=account))
+    whole, both = project_of(strategy(account=account))
     apart = research.backtest_of(both, history, plan_of(whole, both)).simulation
     equity = np.zeros(len(apart.equity))
     for name in NAMES[:2]:
         own = strategy(account={**STRATEGY["account"], "cash": 5_000}, instruments=[name])
-        whole, one = project_of(project, own)
+        whole, one = project_of(own)
         alone = research.backtest_of(one, history, plan_of(whole, one)).simulation
         equity += alone.equity
         mine = apart.trades[apart.trades["instrument"] == NAMES.index(name)]
@@ -284,11 +198,9 @@ def test_sleeves_know_nothing_of_each_other(project: Project, history: History) 
     assert sorted(opened) == [*range(1, len(opened) + 1)]
 
 
-def test_money_of_another_currency_is_converted_by_the_close_known_at_the_open(
-    project: Project, history: History
-) -> None:
+def test_money_of_another_currency_is_converted_by_the_close_known_at_the_open(history: History) -> None:
     whole, definition = project_of(
-        project, {"instrument": {"settle": "EUR"}, **strategy(fx={"EUR": "EURUSD.V"}, instruments=["A.V"])}
+        {"instrument": {"settle": "EUR"}, **strategy(fx={"EUR": "EURUSD.V"}, instruments=["A.V"])}
     )
     from engine.backtest import grid
 
@@ -298,26 +210,26 @@ def test_money_of_another_currency_is_converted_by_the_close_known_at_the_open(
     np.testing.assert_array_equal(rates[1:, 0], closes[:-1])
 
 
-def test_a_series_quoted_the_other_way_is_turned_over(project: Project) -> None:
+def test_a_series_quoted_the_other_way_is_turned_over() -> None:
     changes = {"instrument": {"settle": "JPY", "quote": "JPY"}, **strategy(fx={"JPY": "B.V"}, instruments=["A.V"])}
-    whole, definition = project_of(project, changes)
+    whole, definition = project_of(changes)
     assert plan_of(whole, definition).rates == {"A.V": ("B.V", True)}
 
 
-def test_a_rate_that_is_not_known_when_it_is_needed_is_refused_by_name(project: Project, history: History) -> None:
+def test_a_rate_that_is_not_known_when_it_is_needed_is_refused_by_name(history: History) -> None:
     from engine.backtest import grid
     from engine.errors import UnusableBarError
 
-    whole, definition = project_of(project, {"instrument": {"settle": "EUR"}, **strategy(fx={"EUR": "EURUSD.V"})})
+    whole, definition = project_of({"instrument": {"settle": "EUR"}, **strategy(fx={"EUR": "EURUSD.V"})})
     late = history._replace(raw={**history.raw, "EURUSD.V": history.raw["EURUSD.V"][100:]})
     with pytest.raises(UnusableBarError, match=r"bar 1: no close of EURUSD\.V is known, by which the money of A\.V"):
         grid(late, plan_of(whole, definition))
 
 
-def test_finer_bars_lie_in_the_bars_they_make(project: Project, history: History) -> None:
+def test_finer_bars_lie_in_the_bars_they_make(history: History) -> None:
     from engine.backtest import grid
 
-    whole, definition = project_of(project, strategy(magnify="15m"))
+    whole, definition = project_of(strategy(magnify="15m"))
     bars = grid(history, plan_of(whole, definition)).bars
     assert bars.finer is not None
     starts, ends = bars.finer.starts, bars.finer.ends
@@ -327,21 +239,21 @@ def test_finer_bars_lie_in_the_bars_they_make(project: Project, history: History
     np.testing.assert_array_equal(np.maximum.reduceat(bars.finer.highs, starts.T.ravel()), bars.highs.T.ravel())
 
 
-def test_an_instrument_that_is_delisted_later_is_not_closed_yet(project: Project, history: History) -> None:
+def test_an_instrument_that_is_delisted_later_is_not_closed_yet(history: History) -> None:
     from engine.backtest import grid
 
     for last, n_flagged in ((date(2020, 2, 9), 2), (date(2021, 1, 1), 0)):
-        whole, definition = project_of(project, {"instrument": {"delisted": str(last)}})
+        whole, definition = project_of({"instrument": {"delisted": str(last)}})
         flags = grid(history, plan_of(whole, definition)).bars.delisted
         assert (0 if flags is None else flags.sum()) == n_flagged
 
 
-def test_the_guards_of_the_section_that_a_strategy_names(project: Project) -> None:
-    whole, definition = project_of(project, strategy(risk="paced"))
+def test_the_guards_of_the_section_that_a_strategy_names() -> None:
+    whole, definition = project_of(strategy(risk="paced"))
     guards = plan_of(whole, definition).rules.guards
     assert guards.max_open_positions == 10
     assert guards.correlation_limit == (0.9, 60)
     assert guards.symbol_cooldown_active == (0, 3600)
     assert guards.max_drawdown is None
-    whole, definition = project_of(project, {})
+    whole, definition = project_of({})
     assert set(plan_of(whole, definition).rules.guards) == {None}, "none is named, none guards"

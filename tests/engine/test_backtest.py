@@ -251,8 +251,9 @@ def returns_of(equity, sessions, of, exposure=None):
 
 def test_a_return_is_the_change_of_equity_from_close_to_close():
     found = returns_of([1_000.0, 1_100, 990], [0, 1, 2], of=[0, 1, 2])
-    assert found.columns == ["session", "equity", "return", "gross_exposure"]
+    assert found.columns == ["session", "equity", "return", "drawdown", "gross_exposure"]
     assert found["return"].to_list() == pytest.approx([0, 0.1, -0.1])
+    assert found["drawdown"].to_list() == pytest.approx([0, 0, 0.1])
 
 
 def test_a_session_is_read_at_its_last_bar():
