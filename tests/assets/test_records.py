@@ -10,7 +10,7 @@ from quality import tables
 from tests.walks import project_of, strategy, walked_history
 
 EVERYTHING = {
-    **strategy(exits={"stop": {"pct": 0.02}, "targets": "default"}, risk={"max_open_positions": 1}, magnify="15m"),
+    **strategy(exits={"stop": {"pct": 0.06}, "targets": "default"}, risk={"max_open_positions": 1}, magnify="15m"),
     "costs": {"slippage": {"model": "square_root", "y": 0.5, "days": 5}, "borrow_bps_per_day": 5, "participation": 0.2},
 }
 
