@@ -129,6 +129,17 @@ def ask_frame(connection: "DuckDBPyConnection", question: str, parameters: Mappi
         return connection.execute(question, dict(parameters)).df()
 
 
+def ask_rows(
+    connection: "DuckDBPyConnection", question: str, parameters: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """The rows of the answer, by column. Raises RefusedQueryError, here or while rows are taken."""
+    with _refusing():
+        connection.execute(question, dict(parameters))
+    columns = tuple(column[0] for column in connection.description or ())
+    rows = list(_rows(connection))  # so that another question may be asked meanwhile
+    return (dict(zip(columns, row, strict=True)) for row in rows)
+
+
 def _rows(connection: "DuckDBPyConnection") -> Iterator[Row]:
     """A chunk at a time, so that an answer may be larger than memory."""
     while True:
