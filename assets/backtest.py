@@ -57,7 +57,7 @@ def backtests(project: Project) -> list[dg.AssetsDefinition]:
         deps=[*market_deps(project), "certificates"],
         group_name="research",
         kinds={"numba", "deltalake"},
-        check_specs=[inputs_current.spec(["backtest"])],
+        check_specs=[inputs_current.spec(["backtest"]), records.attribution_spec(["backtest"])],
         description="A strategy version over the full span with its file's parameters, and every trial of its grid.",
     )
     def backtest(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
@@ -70,17 +70,24 @@ def backtests(project: Project) -> list[dg.AssetsDefinition]:
         result = research.backtest_of(definition, past, plan)
         n_new = count_trials(lake, definition, research.trials_of(definition, past, plan), last=last)
 
-        records.write(lake, key, research.BACKTEST, plan=plan, **result._asdict())
+        document = research.plan_document(project, definition, definition.configuration.parameters())
+        written = records.frames(key, research.BACKTEST, plan=plan, document=document, **result._asdict())
+        records.write(lake, key, research.BACKTEST, written)
+        explained = records.attributed(written, result.simulation, plan)
         read = inputs.read_until(of.receipts, last)
         inputs.record(lake, "backtest", {key: current}, run_id=context.run.run_id, read=read)
         return dg.MaterializeResult(
-            check_results=[inputs_current.research_check(lake, project, "backtest")],
+            check_results=[
+                inputs_current.research_check(lake, project, "backtest"),
+                records.attribution_check(["backtest"], explained),
+            ],
             metadata={
                 "from": str(past.sessions[0]),
                 "to": str(last),
                 "n_trades": len(result.simulation.trades),
                 "net_return": float(result.returns["equity"][-1] / plan.rules.cash - 1),
                 "new_trials": n_new,
+                "warnings": list(result.simulation.warnings),
                 "equity": records.sparkline(result.returns["equity"].to_list()),
             },
         )

@@ -199,14 +199,19 @@ def research(
     configuration = definition.configuration
     dataset = project.datasets[configuration.dataset]
     traded = configuration.chosen_instruments(dataset)
-    data = data_used(of or held(lake, dataset), [instrument.id for instrument in traded], last=last)
+    read = [*(instrument.id for instrument in traded), *configuration.fx.values()]
+    data = data_used(of or held(lake, dataset), read, last=last)
     shape = {"calendar", "timeframe", "resample", "start", "features"}
     return document_hash(
         [
             definition.code_hash,
             definition.configuration_hash,
             project.costs[configuration.costs].model_dump(mode="json"),
-            *([project.risk[configuration.risk].model_dump(mode="json")] if configuration.risk else []),
+            *(
+                [project.risk[configuration.risk].model_dump(mode="json")]
+                if isinstance(configuration.risk, str)
+                else []
+            ),
             _making(project, dataset),
             dataset.model_dump(mode="json", include=shape),
             corrections(project, dataset),

@@ -18,10 +18,14 @@ from assets import inputs
 from engine.history import History
 from engine.strategy import decide, warm_up_bars
 from engine.walk_forward import Window, windows
-from quality.datasets import Dataset
+from quality.contracts import Contract
+from quality.datasets import Dataset, Instrument
 from quality.evidence import Measurement, measured
 from quality.hashes import document_hash
 from quality.lookahead import PREFIX_BARS, Certificate, Law, certificate, next_bar_law, prefix_law
+from quality.policies import Costs
+from quality.risk import Guards
+from quality.strategies import StrategyConfiguration
 from resources.errors import WindowNotCompleteError
 from resources.lake import Lake
 from resources.market import calendar_of, history
@@ -29,12 +33,14 @@ from resources.project import Project, StrategyDefinition
 from resources.settings import numbers_hash
 
 if TYPE_CHECKING:
-    from engine.backtest import Plan
+    from engine.backtest import Plan, Rate
     from engine.selection import Trial, Walked
+    from engine.simulator.inputs import Instrument as SimulatedInstrument
     from engine.simulator.inputs import Market
     from engine.simulator.simulation import Simulation
 
 BACKTEST = "backtest"
+INSTRUMENT_TERMS = (*Contract.model_fields, "tick", "lot", "min_notional", "tier", "settle")
 _SINCE_EVER_US = -(1 << 62)
 Floats = NDArray[np.float64]
 
@@ -63,49 +69,107 @@ def history_of(lake: Lake, project: Project, definition: StrategyDefinition, *, 
         instruments=[instrument.id for instrument in configuration.chosen_instruments(dataset)],
         timeframe=configuration.timeframe,
         last=last,
+        rates=tuple(configuration.fx.values()),
+        magnify=configuration.magnify,
     )
 
 
 def plan_of(project: Project, definition: StrategyDefinition) -> "Plan":
     """What the YAML files say, as the engine wants it."""
-    from engine.backtest import Plan, Stop
+    from engine.backtest import Plan
     from engine.costs import FeePeriod, FeeTier
-    from engine.simulator.inputs import Exits, Guards, Instrument, PerShare, Rules, Size, Slippage, Target
-    from engine.simulator.inputs import Stop as ProtectiveStop
-    from engine.simulator.scenario import guards_of
+    from engine.simulator.inputs import PerShare, Rules, Slippage
+    from engine.simulator.scenario import exits_of, guards_of, size_of
 
     configuration = definition.configuration
-    costs = project.costs[configuration.costs]
-    exits = configuration.exits
-    size = configuration.size
-    guards = project.risk[configuration.risk].guards if configuration.risk else None
+    dataset, costs = project.datasets[configuration.dataset], project.costs[configuration.costs]
+    traded = configuration.chosen_instruments(dataset)
+    guards = guards_named(project, definition)
     fees = tuple(
         FeePeriod(_midnight_us(period.from_), tuple(FeeTier(**tier.model_dump()) for tier in period.tiers))
         for period in costs.fees
     )
-    instruments = tuple(
-        Instrument(one.id, one.tick, one.lot, one.min_notional, costs.half_spread_bps[one.tier], one.shortable)
-        for one in configuration.chosen_instruments(project.datasets[configuration.dataset])
-    )
-    rules = Rules(
-        cash=configuration.account.cash,
-        size=Size(size.model, size.amount, getattr(size, "cap", 1.0)),
-        fees=fees or (FeePeriod(_SINCE_EVER_US, (FeeTier(0.0, 0.0, 0.0),)),),
-        borrow_bps_per_day=costs.borrow_bps_per_day,
-        exits=Exits(
-            stop=None if exits.stop is None else ProtectiveStop(distances=True),
-            targets=tuple(Target(*rung) for rung in exits.ladder),
-            break_even_after=1 if exits.break_even_after_first else None,
+    return Plan(
+        timeframe=configuration.timeframe,
+        instruments=tuple(_instrument(one, costs) for one in traded),
+        rules=Rules(
+            cash=configuration.account.cash,
+            size=size_of(configuration.size.model_dump()),
+            fees=fees or (FeePeriod(_SINCE_EVER_US, (FeeTier(0.0, 0.0, 0.0),)),),
+            borrow_bps_per_day=costs.borrow_bps_per_day,
+            exits=exits_of(configuration.exits.document),
+            limit_fill=costs.limit_fill,
+            slippage=Slippage(**costs.slippage.model_dump()),
+            per_share=PerShare(**costs.per_share.model_dump()) if costs.per_share else None,
+            participation=costs.participation,
+            liquidate_on_last=costs.liquidate_on == "last",
+            delisting_recovery=costs.delisting_recovery,
+            guards=guards_of(guards.model_dump(by_alias=True) if guards else {}),
         ),
-        limit_fill=costs.limit_fill,
-        slippage=Slippage(**costs.slippage.model_dump()),
-        per_share=PerShare(**costs.per_share.model_dump()) if costs.per_share else None,
-        participation=costs.participation,
-        delisting_recovery=costs.delisting_recovery,
-        guards=guards_of(guards.model_dump(by_alias=True)) if guards else Guards(),
+        rates=_rates(configuration, dataset),
+        delisted={one.id: one.delisted for one in traded if one.delisted},
+        magnify=configuration.magnify,
+        capital=configuration.account.capital,
     )
-    stop = None if exits.stop is None else Stop(**exits.stop.model_dump())
-    return Plan(configuration.timeframe, instruments, rules, stop)
+
+
+def plan_document(project: Project, definition: StrategyDefinition, params: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run was made with, in the words of the files; `params` are the signal's."""
+    configuration = definition.configuration
+    dataset = project.datasets[configuration.dataset]
+    guards = guards_named(project, definition)
+    said = configuration.model_dump(mode="json", include={"timeframe", "account", "size", "fx", "magnify"})
+    return {
+        "params": dict(params),
+        **said,
+        "exits": configuration.exits.document,
+        "risk": guards.model_dump(mode="json", by_alias=True) if guards else {},
+        "costs": project.costs[configuration.costs].model_dump(mode="json", by_alias=True, exclude_none=True),
+        "path": "adverse",
+        "instruments": {
+            one.id: one.model_dump(mode="json", include={*INSTRUMENT_TERMS}, exclude_defaults=True)
+            for one in configuration.chosen_instruments(dataset)
+        },
+    }
+
+
+def guards_named(project: Project, definition: StrategyDefinition) -> Guards | None:
+    """A strategy's own guards, or those of the section that it names."""
+    risk = definition.configuration.risk
+    return project.risk[risk].guards if isinstance(risk, str) else risk
+
+
+def _instrument(one: Instrument, costs: Costs) -> "SimulatedInstrument":
+    from engine.simulator.inputs import Instrument as SimulatedInstrument
+
+    return SimulatedInstrument(
+        id=one.id,
+        tick=one.tick,
+        lot=one.lot,
+        min_notional=one.min_notional,
+        half_spread_bps=costs.half_spread_bps[one.tier],
+        shortable=one.shortable,
+        kind=one.kind,
+        leverage=one.leverage,
+        maintenance_margin=one.maintenance_margin,
+        maintenance_amount=one.maintenance_amount,
+        extra_margin=one.extra_margin,
+        contract_size=one.contract_size,
+        liquidation=one.formula,
+        margin=one.margin,
+    )
+
+
+def _rates(configuration: StrategyConfiguration, dataset: Dataset) -> "dict[str, Rate]":
+    """By instrument that settles in another currency: the series that converts it, quoted in either of the two."""
+    from engine.backtest import Rate
+
+    quoted = {one.id: one.quote for one in dataset.instruments}
+    rates = {
+        currency: Rate(series, inverted=quoted[series] != configuration.account.currency)
+        for currency, series in configuration.fx.items()
+    }
+    return {one.id: rates[one.settle] for one in configuration.chosen_instruments(dataset) if one.settle in rates}
 
 
 def parameter_sets(definition: StrategyDefinition) -> dict[str, Mapping[str, Any]]:
@@ -124,6 +188,7 @@ def identity_of(project: Project, definition: StrategyDefinition) -> str:
 def certify(project: Project, definition: StrategyDefinition, past: History, plan: "Plan") -> Certificate:
     """Prove every law on every instrument."""
     from engine import backtest
+    from engine.simulator.inputs import SIGNALS
     from engine.simulator.simulation import simulate as simulate_bars
 
     strategy = definition.signal(**definition.configuration.parameters())
@@ -131,9 +196,7 @@ def certify(project: Project, definition: StrategyDefinition, past: History, pla
     decided = backtest.decisions(strategy, past, plan, on)
     rows = (max(0, on.bars.ts.size - PREFIX_BARS), on.bars.ts.size)
     bars, decided = backtest.part(on, decided, rows)
-    signals = {
-        name: values for name, values in decided._asdict().items() if name not in ("stop_distances", "embargoed")
-    }
+    signals = {name: getattr(decided, name) for name in SIGNALS}
 
     present = np.isfinite(bars.closes)  # nothing is decided where an instrument has no bar
 

@@ -22,7 +22,7 @@ def walk_forwards(project: Project) -> list[dg.AssetsDefinition]:
                 description="One window: the parameter set that was best in-sample, and how it did out-of-sample.",
             )
         ],
-        check_specs=[inputs_current.spec(["walk_forward"])],
+        check_specs=[inputs_current.spec(["walk_forward"]), records.attribution_spec(["walk_forward"])],
         partitions_def=STRATEGY_WINDOWS,
     )
     def walk_forward(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
@@ -40,14 +40,19 @@ def walk_forwards(project: Project) -> list[dg.AssetsDefinition]:
         walked = research.walk_of(definition, past, plan, window)
         row = research.window_row(key, window, walked, n_sets=len(research.parameter_sets(definition)))
 
-        records.write(
-            lake, key, name, simulation=walked.simulation, bars=walked.bars, plan=plan, returns=walked.returns
-        )
+        ran = walked._asdict()
+        document = research.plan_document(project, definition, ran.pop("chosen").params)
+        written = records.frames(key, name, plan=plan, document=document, **ran)
+        records.write(lake, key, name, written)
+        explained = records.attributed(written, walked.simulation, plan)
         lake.replace("windows", tables.frame("windows", [row]), strategy=key, window=name)
         read = inputs.read_until(of.receipts, last)
         inputs.record(lake, "walk_forward", {f"{key}|{name}": current}, run_id=context.run.run_id, read=read)
         return dg.MaterializeResult(
-            check_results=[inputs_current.research_check(lake, project, "walk_forward")],
+            check_results=[
+                inputs_current.research_check(lake, project, "walk_forward"),
+                records.attribution_check(["walk_forward"], explained),
+            ],
             metadata={
                 "in_sample": f"{window.in_sample[0]} to {window.in_sample[-1]}",
                 "out_of_sample": f"{window.out_of_sample[0]} to {window.out_of_sample[-1]}",

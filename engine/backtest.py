@@ -1,42 +1,47 @@
 """One strategy over history: bars to decisions to a simulation, and the returns that are judged.
 
 1. `grid` lays the instruments' raw bars side by side on the union of their bars, and beside them
-   what does not depend on the signal: volumes, corporate actions, stop distances, embargoes;
+   what does not depend on the signal: volumes, corporate actions, the calendar's bars and session
+   ends, rates between currencies, finer bars, embargoes;
 2. `decisions` asks the strategy, instrument by instrument, on adjusted columns, and lays its
    answers on the same grid;
 3. `run` simulates a half-open range of that grid, starting flat with the plan's cash;
 4. `session_returns` reads the equity curve at session closes: the one series that every gated
    metric is computed on.
 
-Decisions are computed on all of the history handed in, so bars before a range are warm-up only.
+Decisions are computed on all of the history handed in, and so is what the simulator measures
+(ranges, deviations, volumes): bars before a range are warm-up only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from engine.bars import PRICES
-from engine.exits import stop_distances
+from engine.errors import UnusableBarError
 from engine.history import History
 from engine.simulator import inputs
 from engine.simulator.simulation import Simulation, simulate
+from engine.sleeves import simulate_sleeves
 from engine.strategy import Strategy, decide
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 Truths = NDArray[np.bool_]
 _SIGNALS = {"enter": "enter_long", "exit": "exit_long", "enter_short": "enter_short", "exit_short": "exit_short"}
+_DAILY = "1d"
 
 
-class Stop(NamedTuple):
-    """A protective stop: a share of the price, or a multiple of Wilder's ATR."""
+class Rate(NamedTuple):
+    """What makes money of an instrument money of the account: a series' last close that is known, or one over it."""
 
-    pct: float | None = None
-    atr: float | None = None
-    length: int | None = None
+    series: str
+    inverted: bool = False
 
 
 class Plan(NamedTuple):
@@ -45,7 +50,10 @@ class Plan(NamedTuple):
     timeframe: str
     instruments: tuple[inputs.Instrument, ...]
     rules: inputs.Rules
-    stop: Stop | None
+    rates: Mapping[str, Rate] = MappingProxyType({})  # by instrument that settles in other money than the account
+    delisted: Mapping[str, date] = MappingProxyType({})  # by instrument, its last session
+    magnify: str | None = None  # the timeframe of the bars that say which way the price went inside a bar
+    capital: Literal["shared", "sleeves"] = "shared"  # sleeves: an equal part of the cash each, and accounts apart
 
 
 class Grid(NamedTuple):
@@ -53,9 +61,8 @@ class Grid(NamedTuple):
 
     bars: inputs.Market
     sessions: pl.Series  # Date, one per bar
-    stop_distances: Floats  # of a stop decided on each bar's close; NaN where there is none
     embargoed: Truths
-    rows_of: tuple[NDArray[np.int64], ...]  # by instrument: where its own bars lie on the clock
+    rows_of: tuple[Integers, ...]  # by instrument: where its own bars lie on the clock
 
     def rows(self, first: date, last: date) -> tuple[int, int]:
         """The half-open range of bars in the sessions from `first` to `last`, both included."""
@@ -63,7 +70,11 @@ class Grid(NamedTuple):
 
 
 def grid(history: History, plan: Plan) -> Grid:
-    """Lay the raw bars of the plan's instruments side by side; NaN where one has no bar."""
+    """Lay the raw bars of the plan's instruments side by side; NaN where one has no bar.
+
+    Raises:
+        UnusableBarError: a rate between currencies that is not known when it is needed.
+    """
     ids = [instrument.id for instrument in plan.instruments]
     clock = (
         pl.concat([history.raw[instrument].select("session", "ts", "known_at") for instrument in ids])
@@ -76,11 +87,10 @@ def grid(history: History, plan: Plan) -> Grid:
         for name in PRICES
     }
     splits, dividends = _actions(history, plan, clock, rows_of)
-    stop = [stop_distances(history.frames[one][plan.timeframe], **plan.stop._asdict()) for one in ids if plan.stop]
     return Grid(
         inputs.Market(
-            ts=clock["ts"].dt.timestamp("us").to_numpy(),
-            known_at=clock["known_at"].dt.timestamp("us").to_numpy(),
+            ts=_micros(clock["ts"]),
+            known_at=_micros(clock["known_at"]),
             opens=prices["open"],
             highs=prices["high"],
             lows=prices["low"],
@@ -88,10 +98,14 @@ def grid(history: History, plan: Plan) -> Grid:
             splits=splits,
             dividends=dividends,
             volumes=_laid_out([history.raw[one]["volume"].to_numpy() for one in ids], rows_of, clock.height),
+            conversions=_conversions(history, plan, clock),
+            delisted=_delisted(history, plan, clock, rows_of),
             sessions=clock["session"].to_physical().cast(pl.Int64).to_numpy(),
+            session_ends=_session_ends(history, clock),
+            slots=history.due["ts"].search_sorted(clock["ts"], side="right").cast(pl.Int64).to_numpy(),
+            finer=_finer(history, plan, clock, rows_of),
         ),
         sessions=clock["session"],
-        stop_distances=_laid_out(stop, rows_of, clock.height) if stop else np.full((clock.height, len(ids)), np.nan),
         embargoed=np.column_stack([_embargoed(history, instrument, clock) for instrument in ids]),
         rows_of=rows_of,
     )
@@ -104,7 +118,8 @@ def decisions(strategy: Strategy, history: History, plan: Plan, on: Grid) -> inp
         decided = decide(strategy, history.frames[instrument.id], plan.timeframe)
         for signal, name in _SIGNALS.items():
             signals[name][rows, column] = decided[signal].to_numpy()
-    return inputs.Decisions(**signals, stop_distances=on.stop_distances, embargoed=on.embargoed)
+    none = np.full(on.bars.closes.shape, np.nan)
+    return inputs.Decisions(**signals, stop_distances=none, embargoed=on.embargoed)
 
 
 def part(on: Grid, decided: inputs.Decisions, rows: tuple[int, int]) -> tuple[inputs.Market, inputs.Decisions]:
@@ -113,6 +128,8 @@ def part(on: Grid, decided: inputs.Decisions, rows: tuple[int, int]) -> tuple[in
     bars: dict[str, Any] = {
         name: values[wanted] for name, values in on.bars._asdict().items() if isinstance(values, np.ndarray)
     }
+    if on.bars.finer is not None:
+        bars["finer"] = on.bars.finer._replace(starts=on.bars.finer.starts[wanted], ends=on.bars.finer.ends[wanted])
     answers: dict[str, Any] = {
         name: values[wanted] for name, values in decided._asdict().items() if isinstance(values, np.ndarray)
     }
@@ -127,13 +144,35 @@ def run(
     rows: tuple[int, int] | None = None,
     close_at_end: bool = False,
 ) -> Simulation:
-    """Simulate the bars `rows` (half-open; all of them by default), starting flat with the plan's cash."""
-    bars, on_them = part(on, decided, rows or (0, on.bars.ts.size))
-    return simulate(bars, on_them, plan.instruments, plan.rules._replace(close_at_end=close_at_end))
+    """Simulate the bars `rows` (half-open; all of them by default), starting flat with the plan's cash.
+
+    The simulator is given all bars before the range too, and measures on them; nothing is decided there. The answer
+    counts its bars from the first of the range.
+    """
+    first, end = rows or (0, on.bars.ts.size)
+    bars, on_them = part(on, decided, (0, end))
+    inside = np.arange(end)[:, None] >= first
+    heard: dict[str, Any] = {name: getattr(on_them, name) & inside for name in inputs.SIGNALS}
+    simulated = simulate_sleeves if plan.capital == "sleeves" else simulate
+    rules = plan.rules._replace(close_at_end=close_at_end)
+    return _counted_from(first, simulated(bars, on_them._replace(**heard), plan.instruments, rules))
+
+
+def _counted_from(first: int, simulation: Simulation) -> Simulation:
+    """The same run with its bars counted from `first`, before which nothing happened."""
+    numbered = {"fills": ("bar",), "trades": ("entry_bar", "exit_bar"), "positions": ("entry_bar", "exit_bar")}
+    records = {}
+    for name, fields in {**numbered, "orders": ("decided_on", "closed_on")}.items():
+        records[name] = getattr(simulation, name).copy()
+        for field in fields:
+            bars = records[name][field]
+            records[name][field] = np.where(bars >= first, bars - first, bars)
+    curves = {name: getattr(simulation, name)[first:] for name in ("equity", "cash", "gross_exposure", "drawdown")}
+    return simulation._replace(**curves, **records)
 
 
 def session_returns(simulation: Simulation, sessions: pl.Series, *, of: Sequence[date], cash: float) -> pl.DataFrame:
-    """`session equity return gross_exposure` at the close of every session in `of`.
+    """`session equity return drawdown gross_exposure` at the close of every session in `of`.
 
     Args:
         simulation: of bars whose sessions are `sessions`.
@@ -161,8 +200,13 @@ def session_returns(simulation: Simulation, sessions: pl.Series, *, of: Sequence
         .with_columns(
             pl.when(pl.col("before") > 0).then(pl.col("equity") / pl.col("before") - 1).otherwise(0.0).alias("return")
         )
-        .select("session", "equity", "return", "gross_exposure")
+        .with_columns(drawdown=1 - pl.col("equity") / pl.max_horizontal(pl.col("equity").cum_max(), pl.lit(cash)))
+        .select("session", "equity", "return", "drawdown", "gross_exposure")
     )
+
+
+def _micros(stamps: pl.Series) -> Integers:
+    return stamps.dt.timestamp("us").to_numpy()
 
 
 def _laid_out(columns: Sequence[Floats], rows_of: Sequence[NDArray[np.int64]], height: int) -> Floats:
@@ -201,3 +245,69 @@ def _actions(
             else:
                 dividends[rows[at], column] += action["value"]
     return splits, dividends
+
+
+def _session_ends(history: History, clock: pl.DataFrame) -> Truths:
+    """Where the calendar's last bar of a session is, known ahead; a session whose last bar is missing has none."""
+    last = history.due.group_by("session").agg(ends=pl.col("known_at").max())
+    ended = clock.join(last, on="session", how="left", maintain_order="left")
+    return (ended["known_at"] >= ended["ends"]).fill_null(value=False).to_numpy()
+
+
+def _delisted(history: History, plan: Plan, clock: pl.DataFrame, rows_of: Sequence[Integers]) -> Truths | None:
+    """The last bar of every instrument whose last session is over."""
+    over = {name for name, last in plan.delisted.items() if history.sessions and last <= history.sessions[-1]}
+    if not over:
+        return None
+    last_bars = np.zeros((clock.height, len(plan.instruments)), dtype=np.bool_)
+    for column, (instrument, rows) in enumerate(zip(plan.instruments, rows_of, strict=True)):
+        if instrument.id in over and rows.size:
+            last_bars[rows[-1], column] = True
+    return last_bars
+
+
+def _conversions(history: History, plan: Plan, clock: pl.DataFrame) -> Floats | None:
+    """What a unit of each instrument's money is worth in the account's, by the close that is known when a bar opens."""
+    if not plan.rates:
+        return None
+    return np.column_stack(
+        [
+            _known_rate(history, plan.rates[one.id], one.id, clock) if one.id in plan.rates else np.ones(clock.height)
+            for one in plan.instruments
+        ]
+    )
+
+
+def _known_rate(history: History, rate: Rate, instrument: str, clock: pl.DataFrame) -> Floats:
+    """Before the first bar there is no known close, and nothing that could have been bought either."""
+    closes = history.raw[rate.series].select("known_at", "close").sort("known_at")
+    known = clock.select("ts").join_asof(closes, left_on="ts", right_on="known_at", strategy="backward")["close"]
+    unknown = np.flatnonzero(known.is_null().to_numpy())
+    if (late := unknown[unknown > 0]).size or closes.is_empty():
+        raise UnusableBarError(
+            int(late[0]) if late.size else 0,
+            seen=f"no close of {rate.series} is known, by which the money of {instrument} is converted",
+            allowed="one from the second bar on",
+            remedy=f"begin where {rate.series} has bars, or convert by another series",
+        )
+    values = known.fill_null(closes["close"][0]).to_numpy()
+    return 1.0 / values if rate.inverted else values
+
+
+def _finer(history: History, plan: Plan, clock: pl.DataFrame, rows_of: Sequence[Integers]) -> inputs.Finer | None:
+    """The finer bars that lie in each bar: by time, and in a daily one by session, whose open may lie on the day before."""
+    if plan.magnify is None:
+        return None
+    starts, ends = (np.zeros((clock.height, len(plan.instruments)), dtype=np.int64) for _ in range(2))
+    prices, n_before = [], 0
+    for column, (instrument, rows) in enumerate(zip(plan.instruments, rows_of, strict=True)):
+        own, finer = history.raw[instrument.id], history.finer[instrument.id]
+        begins, until = ("session", "session") if plan.timeframe == _DAILY else ("ts", "known_at")
+        place = finer[begins]
+        starts[rows, column] = n_before + place.search_sorted(own[begins], "left").to_numpy()
+        side: Literal["left", "right"] = "right" if plan.timeframe == _DAILY else "left"
+        ends[rows, column] = n_before + place.search_sorted(own[until], side).to_numpy()
+        prices.append(finer.select(PRICES).to_numpy())
+        n_before += finer.height
+    opens, highs, lows, closes = (np.ascontiguousarray(values) for values in np.concatenate(prices).T)
+    return inputs.Finer(opens, highs, lows, closes, starts, ends)

@@ -102,6 +102,21 @@ def resample(bars: pl.DataFrame, due: pl.DataFrame, *, timeframe: str, min_share
     ).filter(pl.Series(kept))
 
 
+def due_in(due: pl.DataFrame, timeframe: str) -> pl.DataFrame:
+    """The bars of `timeframe` that should exist where every base bar of `due` does: `session ts known_at`, sorted."""
+    ts, sessions = _microseconds(due["ts"]), due["session"].to_physical().to_numpy()
+    buckets = _buckets(ts, sessions, timeframe_us(timeframe))
+    starts = np.flatnonzero(_run_begins(buckets, sessions))
+    last = np.append(starts[1:], ts.size) - 1
+    return pl.DataFrame(
+        {
+            "session": due["session"].gather(starts),
+            "ts": pl.Series(buckets[starts], dtype=pl.Int64).cast(_UTC_US),
+            "known_at": due["known_at"].gather(last),
+        }
+    )
+
+
 def _buckets(ts: Ints, sessions: Ints, length: int) -> Ints:
     """The start of the longer bar that each due one falls into."""
     if length <= HOUR_US:

@@ -11,7 +11,9 @@ class History(NamedTuple):
     """What a strategy is tested on.
 
     `raw` and `frames` are keyed by instrument: raw bars of the plan's timeframe (`session ts known_at open high low
-    close volume`), and bar frames by timeframe (forward-adjusted, as strategies see them). `actions` has `instrument
+    close volume`), and bar frames by timeframe (forward-adjusted, as strategies see them). `raw` also has the series
+    that convert currencies, and `finer` the raw bars of a shorter timeframe, where the plan asks for them. `due` is
+    every bar of the plan's timeframe that should exist (`session ts known_at`), sorted. `actions` has `instrument
     ex_date kind value`, `embargo` has `session instrument embargoed`. `sessions` are all of the calendar's, in order;
     `features` are the columns that the frames of the plan's timeframe carry besides.
     """
@@ -21,4 +23,6 @@ class History(NamedTuple):
     frames: Mapping[str, Mapping[str, pl.DataFrame]]
     actions: pl.DataFrame
     embargo: pl.DataFrame
+    due: pl.DataFrame
+    finer: Mapping[str, pl.DataFrame]
     features: Sequence[str] = ()

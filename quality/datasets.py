@@ -31,6 +31,7 @@ from quality.configuration import (
     matching,
     refuse,
 )
+from quality.contracts import Contract
 from quality.documents import listed, nearest
 from quality.errors import Refusal
 from quality.formats import Zone
@@ -50,6 +51,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Overlap = Annotated[int, Field(ge=0, le=30)]
 ROUND_THE_CLOCK = "24/7"
 LONGEST = "1d"  # bars are made session by session
+_OF_CONTRACTS = (
+    *("leverage", "maintenance_margin", "maintenance_amount", "extra_margin", "contract_size"),
+    *("liquidation", "margin", "perpetual"),
+)
 _TAKEN = ("session", "ts", "known_at", "factor", *COLUMNS)
 
 
@@ -136,19 +141,19 @@ class FormerName(Record):
     until: date  # the last session under it, included
 
 
-class Instrument(Record):
+class Instrument(Contract):
     id: InstrumentId
     symbol: Text  # what the source calls it now
     former: tuple[FormerName, ...] = ()  # and what before, oldest first
     quote: Currency
     settle: Currency
     tick: Positive
-    lot: Positive
+    lot: Positive  # in contracts
     min_notional: NonNegative
     tier: Name  # of trading cost; the costs say what a tier's half-spread is
     listed: date | None = None
     delisted: date | None = None  # the last session, included
-    shortable: bool = True
+    perpetual: bool | None = None  # of a contract: does it pay funding instead of ending
     tags: tuple[Name, ...] = ()  # of one's own; a universe may require or forbid them
 
     @property
@@ -168,7 +173,7 @@ class Instrument(Record):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        refuse([*self._listing(), *self._names(), *self._tags()])
+        refuse([*self._listing(), *self._names(), *self._tags(), *self._terms()])
         return self
 
     def _listing(self) -> Iterator[Refusal]:
@@ -186,6 +191,20 @@ class Instrument(Record):
             if self.delisted and name.until >= self.delisted:
                 yield Refusal(("former", index, "until"), f"a session before {self.delisted} (delisted)")
             earlier = name.until
+
+    def _terms(self) -> Iterator[Refusal]:
+        """Terms that mean nothing for what it is."""
+        if self.kind == "spot":
+            for name in _OF_CONTRACTS:
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    yield Refusal((name,), "kind: linear or inverse beside it, as it means nothing for spot")
+            return
+        if self.perpetual is None:
+            yield Refusal(("perpetual",), "true or false: does the contract pay funding", found="{key} is missing")
+        if self.margin == "cross" and self.formula != "binance":
+            yield Refusal(
+                ("margin",), "liquidation: binance beside cross, as the other formulas are for isolated margin"
+            )
 
     def _tags(self) -> Iterator[Refusal]:
         for index, tag in enumerate(self.tags):

@@ -55,6 +55,10 @@ def beyond_whole(shares: Iterable[float]) -> bool:
     return sum(Exact(str(share)) for share in shares) > 1
 
 
+Count = Annotated[int, Field(ge=1)]
+MOST_TARGETS = 8
+
+
 def _stop_kind(value: Any) -> str:
     return "distance" if isinstance(value, dict | Distance) else "price"
 

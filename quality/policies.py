@@ -113,6 +113,7 @@ class Costs(Record):
     half_spread_bps: Annotated[dict[Name, SpreadBps], Filled]  # by instrument tier
     slippage: Slippage = NO_SLIPPAGE
     limit_fill: Literal["trade_through", "touch"]
+    liquidate_on: Literal["mark", "last"] = "mark"  # the prices that leveraged positions are liquidated by
     participation: Fraction = 1.0  # of a bar's volume, for all orders of an instrument
     borrow_bps_per_day: NonNegative
     delisting_recovery: Share = 1.0  # of the last close, when an instrument is delisted

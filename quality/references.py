@@ -8,6 +8,7 @@ own problems are reported once, and what depends on it is not judged.
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 
+from engine.bars import timeframe_us
 from engine.indicators import INDICATORS
 from engine.strategy import Strategy
 from engine.walk_forward import windows
@@ -16,7 +17,8 @@ from quality.datasets import Dataset
 from quality.documents import listed, nearest, unknown
 from quality.errors import Refusal
 from quality.policies import CalendarsPolicy, Costs
-from quality.strategies import MAX_WINDOWS, StrategyConfiguration
+from quality.risk import Risk
+from quality.strategies import MAX_WINDOWS, StrategyConfiguration, across
 
 _DAYS_PER_YEAR = 365.25
 
@@ -90,7 +92,7 @@ def of_strategy(
     *,
     datasets: Mapping[str, Dataset | None],
     costs: Mapping[str, Costs] | None,
-    risk: Collection[str] | None,
+    risk: Mapping[str, Risk] | None,
     periods_per_year: Mapping[str, int] | None,
 ) -> Iterator[Refusal]:
     """What a strategy's YAML says of its data set, its costs and its guards; None for what could not be read."""
@@ -100,12 +102,15 @@ def of_strategy(
         yield unknown(("dataset",), strategy.dataset, datasets)
     if costs is not None and section is None:
         yield unknown(("costs",), strategy.costs, costs)
-    if risk is not None and strategy.risk is not None and strategy.risk not in risk:
-        yield unknown(("risk",), strategy.risk, risk)
+    if risk is not None and isinstance(strategy.risk, str):
+        yield from _guarded(strategy, strategy.risk, risk)
     if dataset is not None:
         yield from _traded(strategy, dataset)
+        yield from _converted(strategy, dataset)
+        yield from _magnified(strategy, dataset)
     if dataset is not None and section is not None:
         yield from _charged(strategy, dataset, section)
+        yield from _fed(strategy, dataset, section)
     if dataset is not None and periods_per_year is not None:
         yield from _windowed(strategy, dataset, periods_per_year)
 
@@ -160,11 +165,60 @@ def _traded(strategy: StrategyConfiguration, dataset: Dataset) -> Iterator[Refus
     if not chosen and not isinstance(strategy.instruments, tuple | str):
         tiers = {instrument.tier for instrument in dataset.instruments}
         yield unknown(("instruments", "tier"), strategy.instruments.tier, tiers)
-    foreign = {
-        instrument.settle: instrument.id for instrument in chosen if instrument.settle != strategy.account.currency
-    }
-    for currency, instrument in foreign.items():
-        yield Refusal(("account", "currency"), f"{currency}, in which {instrument} settles")
+
+
+def _guarded(strategy: StrategyConfiguration, name: str, risk: Mapping[str, Risk]) -> Iterator[Refusal]:
+    if name not in risk:
+        yield unknown(("risk",), name, risk)
+    elif strategy.account.capital == "sleeves" and (guards := across(risk[name].guards)):
+        yield Refusal(("risk",), f"capital: shared beside {listed(guards)}, as a sleeve holds one instrument")
+
+
+def _converted(strategy: StrategyConfiguration, dataset: Dataset) -> Iterator[Refusal]:
+    """Every currency that is not the account's has a series, and every series something to convert."""
+    own, known = strategy.account.currency, {one.id: one for one in dataset.instruments}
+    settled = {one.settle: one.id for one in strategy.chosen_instruments(dataset)}
+    for currency, instrument in settled.items():
+        if currency not in (own, *strategy.fx):
+            series = f"fx: {{{currency}: an instrument of {dataset.name} that converts it}}"
+            yield Refusal(("account", "currency"), f"{currency}, in which {instrument} settles, or {series}")
+    for currency, series in strategy.fx.items():
+        at = ("fx", currency)
+        if currency not in settled or currency == own:
+            yield Refusal(at, f"a currency other than {own} that something it trades settles in")
+        elif series not in known:
+            yield unknown(at, series, known)
+        elif known[series].quote not in (own, currency):
+            yield Refusal(at, f"an instrument quoted in {own} or {currency}, not {known[series].quote}")
+
+
+def _magnified(strategy: StrategyConfiguration, dataset: Dataset) -> Iterator[Refusal]:
+    if strategy.magnify is None:
+        return
+    longer = timeframe_us(strategy.timeframe)
+    inside = [name for name in dataset.timeframes if timeframe_us(name) < longer and not longer % timeframe_us(name)]
+    if strategy.magnify not in inside:
+        known = listed(inside) if inside else "nothing"
+        wanted = f"{known}, as these are the bars of {dataset.name} that {strategy.timeframe} is made of"
+        yield Refusal(("magnify",), wanted, nearest=nearest(strategy.magnify, inside))
+
+
+def _fed(strategy: StrategyConfiguration, dataset: Dataset, costs: Costs) -> Iterator[Refusal]:
+    """What the run would need and the data set does not have."""
+    for one in strategy.chosen_instruments(dataset):
+        if one.perpetual:
+            wanted = f"instruments without funding: {one.id} is perpetual, and {dataset.name} has no funding rates"
+            yield Refusal(("instruments",), wanted)
+        if one.leverage > 1 and costs.liquidate_on == "mark":
+            wanted = (
+                f"mark bars of {one.id}, which {dataset.name} does not have, for its leverage of {one.leverage:g}; or "
+                f"costs with liquidate_on: last"
+            )
+            yield Refusal(("instruments",), wanted)
+    slippage = costs.slippage
+    measured = slippage.model == "volume_share" or getattr(slippage, "days", None) is not None
+    if dataset.volume == "none" and measured and getattr(slippage, "volume", None) is None:
+        yield Refusal(("costs",), f"slippage without volumes: {dataset.name} has none, which {slippage.model} needs")
 
 
 def _charged(strategy: StrategyConfiguration, dataset: Dataset, costs: Costs) -> Iterator[Refusal]:

@@ -30,6 +30,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from engine.bars import timeframe_us
 from quality.configuration import Filled, NonNegative, Positive, Record, Text, Timeframe, refuse
+from quality.contracts import Contract
 from quality.costs import NO_SLIPPAGE, FeePeriod, Fraction, PerShare, RateBps, Share, Slippage, SpreadBps, out_of_order
 from quality.datasets import ROUND_THE_CLOCK
 from quality.documents import unknown
@@ -54,10 +55,6 @@ _US = timedelta(microseconds=1)
 _DAY_US = timeframe_us("1d")
 _TIME = "a time such as 2021-09-01T00:00:00Z"
 _PRICES = ("open", "high", "low", "close")
-_FORMULAS = {  # which formulas a kind of contract can have
-    "linear": ("bybit_linear", "binance", "okx"),
-    "inverse": ("bybit_inverse", "bybit_inverse_2026"),
-}
 _GIVEN_BY_SIMULATOR = re.compile(r"o-[0-9]{6,}")
 Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
@@ -176,31 +173,10 @@ class Account(Record):
     cash: Positive
 
 
-class Instrument(Record):
+class Instrument(Contract):
     tick: Positive = 0.01
     lot: Positive = 0.001  # in contracts
     min_notional: NonNegative = 0.0
-    kind: Literal["spot", "linear", "inverse"] = "spot"
-    shortable: bool = True
-    leverage: Annotated[float, Field(ge=1)] = 1.0
-    maintenance_margin: Annotated[float, Field(ge=0, lt=1)] = 0.005
-    maintenance_amount: NonNegative = 0.0
-    extra_margin: NonNegative = 0.0
-    contract_size: Positive = 1.0
-    liquidation: Literal["bybit_linear", "bybit_inverse", "bybit_inverse_2026", "binance", "okx"] | None = None
-    margin: Literal["isolated", "cross"] = "isolated"
-
-    @property
-    def formula(self) -> str:
-        """The one that is named, or Bybit's of its kind."""
-        return self.liquidation or ("bybit_inverse" if self.kind == "inverse" else "bybit_linear")
-
-    @model_validator(mode="after")
-    def _formula_is_of_its_kind(self) -> Self:
-        allowed = _FORMULAS.get(self.kind)
-        if allowed and self.liquidation and self.liquidation not in allowed:
-            refuse([Refusal(("liquidation",), f"{' or '.join(allowed)}, which is for {self.kind} contracts")])
-        return self
 
 
 class Costs(Record):

@@ -19,27 +19,15 @@ class Units(Record):
     model: Literal["units"]
     quantity: Positive
 
-    @property
-    def amount(self) -> float:
-        return self.quantity
-
 
 class Notional(Record):
     model: Literal["notional"]
     notional: Positive
 
-    @property
-    def amount(self) -> float:
-        return self.notional
-
 
 class EquityShare(Record):
     model: Literal["equity_share"]
     share: Fraction
-
-    @property
-    def amount(self) -> float:
-        return self.share
 
 
 class RiskPerTrade(Record):
@@ -48,10 +36,6 @@ class RiskPerTrade(Record):
     model: Literal["risk_per_trade"]
     risk: Fraction
     cap: Positive = 1.0  # above 1 only leverage can pay for it
-
-    @property
-    def amount(self) -> float:
-        return self.risk
 
 
 class VolatilityTarget(Record):
@@ -63,10 +47,6 @@ class VolatilityTarget(Record):
     periods_per_year: Positive = 365.0
     cap: Positive = 1.0
 
-    @property
-    def amount(self) -> float:
-        return self.annual
-
 
 class Kelly(Record):
     """A fraction of what Kelly would stake, by the returns of closed trades; nothing before there are enough."""
@@ -75,10 +55,6 @@ class Kelly(Record):
     fraction: Fraction
     cap: Positive = 1.0
     min_trades: Annotated[int, Field(ge=1)]
-
-    @property
-    def amount(self) -> float:
-        return self.fraction
 
 
 class InverseVolatility(Record):

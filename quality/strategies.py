@@ -6,10 +6,13 @@
     dataset: crypto_5m
     instruments: all            # or a list of ids, or {tier: core}
     params: {fast: {value: 20, min: 10, max: 30, step: 10}}
-    size: {model: risk_per_trade, risk: 0.005, cap: 0.2}
-    exits: {stop: {atr: 2, length: 14}, targets: default}
-    costs: bitfinex             # sections of policies/costs.yaml and, where guards are wanted, of policies/risk.yaml
-    risk: cautious
+    account: {cash: 100000, currency: USD, capital: shared}     # or sleeves: equal parts, an account each
+    size: {model: risk_per_trade, risk: 0.005, cap: 0.2}        # one of quality/sizing.py
+    exits: {stop: {atr: 2, length: 14}, targets: default}       # and trails, time stops, session closes
+    costs: bitfinex             # a section of policies/costs.yaml
+    risk: cautious              # a section of policies/risk.yaml, or guards of its own: {max_drawdown: 0.2}
+    fx: {BTC: BTCUSD.BITFINEX}  # the series that converts what settles in another currency than the account's
+    magnify: 5m                 # bars that say which way the price went inside a bar
     walk_forward: {in_sample: 60d, out_of_sample: 20d, purge: 1d}
 
 Parameters are values on a grid, `min + k * step` up to `max`; the grid of all of them is what a
@@ -29,8 +32,9 @@ from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, Tag
 from quality.configuration import Currency, Filled, Name, Number, Positive, Record, Text, Timeframe, matching, refuse
 from quality.datasets import Dataset, Instrument, InstrumentId
 from quality.errors import Refusal
-from quality.exits import DEFAULT, DEFAULT_LADDER, Distance, Rung, Targets, beyond_whole
-from quality.sizing import EquityShare, Notional, RiskPerTrade, Units
+from quality.exits import DEFAULT, DEFAULT_LADDER, MOST_TARGETS, Count, Distance, Rung, Targets, beyond_whole
+from quality.risk import Guards
+from quality.sizing import InverseVolatility, RiskParity, RiskPerTrade, Sizer
 
 MAX_SETS = 50
 MAX_WINDOWS = 10
@@ -55,7 +59,12 @@ Version = Annotated[
 class Account(Record):
     cash: Positive
     currency: Currency
-    capital: Literal["shared"]  # all instruments draw on one account
+    capital: Literal["shared", "sleeves"]  # all instruments draw on one account; or on equal parts, an account each
+
+
+def _left_out(default: Any = None) -> Any:
+    """A key that may be missing; where it is, versions of before keep their hash."""
+    return Field(default=default, exclude_if=lambda value: value == default)
 
 
 class Parameter(Record):
@@ -106,8 +115,15 @@ class Parameter(Record):
 
 
 class Exits(Record):
+    """How a position is left beside signals; nothing is added that is not asked for."""
+
     stop: Distance | None = None
     targets: Targets = ()
+    trail: Distance | None = _left_out()
+    runner_trail: Distance | None = _left_out()  # of what is left after the last target
+    break_even_after: Count | None = _left_out()  # so many targets
+    time_stop_bars: Count | None = _left_out()
+    session_close: bool = _left_out(default=False)
 
     @property
     def ladder(self) -> tuple[Rung, ...]:
@@ -117,19 +133,40 @@ class Exits(Record):
         return tuple(sorted(Rung(target.r, target.share) for target in self.targets))
 
     @property
-    def break_even_after_first(self) -> bool:
-        return self.targets == DEFAULT
+    def document(self) -> dict[str, Any]:
+        """The same in the words of a scenario's decision, its ladder written out."""
+        written = self.model_dump(mode="json", exclude_none=True)
+        written["targets"] = [rung._asdict() for rung in self.ladder]
+        if self.targets == DEFAULT:
+            written["break_even_after"] = self.break_even_after or 1
+        return written
 
     @model_validator(mode="after")
     def _targets_within_a_position(self) -> Self:
-        refuse(self._beyond())
+        refuse([*self._beyond(), *self._idle()])
         return self
 
     def _beyond(self) -> Iterator[Refusal]:
-        if self.targets and self.stop is None:
-            yield Refusal(("targets",), "exits.stop beside it: R is the distance to the stop")
+        if self.targets and self.stop is None and self.trail is None:
+            yield Refusal(("targets",), "exits.stop or exits.trail beside it: R is the distance to the stop")
         if beyond_whole(rung.share for rung in self.ladder):
             yield Refusal(("targets",), "shares that sum to at most 1")
+        if len(self.ladder) > MOST_TARGETS:
+            yield Refusal(("targets",), f"at most {MOST_TARGETS} targets", found=f"{{key}} has {len(self.ladder)}")
+        distances = [rung.r for rung in self.ladder]
+        if len(set(distances)) < len(distances):
+            yield Refusal(("targets",), "each distance once")
+
+    def _idle(self) -> Iterator[Refusal]:
+        """What could never do anything."""
+        whole = beyond_whole([*(rung.share for rung in self.ladder), 1e-9])
+        if self.runner_trail is not None and (whole or not self.ladder):
+            yield Refusal(
+                ("runner_trail",), "targets beside it whose shares sum to less than 1: it trails what is left"
+            )
+        most = len(self.ladder) - whole
+        if self.break_even_after is not None and self.break_even_after > most:
+            yield Refusal(("break_even_after",), f"at most the targets after which something is left ({most})")
 
 
 class WalkForward(Record):
@@ -158,6 +195,16 @@ def _instruments_kind(value: Any) -> str | None:
     return kinds.get(type(value))
 
 
+def _risk_kind(value: Any) -> str:
+    return "guards" if isinstance(value, dict | Guards) else "section"
+
+
+Risk = Annotated[
+    Annotated[Name, Tag("section")] | Annotated[Guards, Tag("guards")],  # of policies/risk.yaml, or its own
+    Discriminator(_risk_kind),
+]
+
+
 class StrategyConfiguration(Record):
     schema_: Literal[1] = Field(alias="schema")
     name: Name
@@ -174,10 +221,12 @@ class StrategyConfiguration(Record):
     timeframe: Timeframe
     account: Account
     params: dict[Name, Parameter] = Field(default_factory=dict)
-    size: Annotated[Units | Notional | EquityShare | RiskPerTrade, Field(discriminator="model")]
+    size: Sizer
     exits: Exits = Exits()
     costs: Name
-    risk: Name | None = Field(default=None, exclude_if=lambda name: name is None)  # so versions without keep their hash
+    risk: Risk | None = _left_out()
+    fx: dict[Currency, InstrumentId] = Field(default_factory=dict, exclude_if=lambda series: not series)
+    magnify: Timeframe | None = _left_out()
     walk_forward: WalkForward
 
     @property
@@ -212,10 +261,26 @@ class StrategyConfiguration(Record):
     def _refusals(self) -> Iterator[Refusal]:
         if isinstance(self.size, RiskPerTrade) and self.exits.stop is None:
             yield Refusal(("size", "model"), "exits.stop beside it: the distance to the stop is the risk")
+        if isinstance(self.risk, Guards) and not self.risk.model_fields_set:
+            yield Refusal(("risk",), "at least one guard, or no risk at all")
+        if self.account.capital == "sleeves":
+            yield from self._alone()
         n_sets = prod(parameter.n_values for parameter in self.params.values())
         if n_sets > MAX_SETS:
             wanted = f"at most {MAX_SETS}: raise a step or narrow a range"
             yield Refusal(("params",), wanted, found=f"{{key}} is a grid of {n_sets} sets")
+
+    def _alone(self) -> Iterator[Refusal]:
+        """What looks across instruments, where each has an account of its own."""
+        if isinstance(self.size, InverseVolatility | RiskParity):
+            yield Refusal(("size", "model"), "capital: shared beside it, as it divides equity between instruments")
+        for name in across(self.risk) if isinstance(self.risk, Guards) else ():
+            yield Refusal(("risk", name), "capital: shared beside it, as a sleeve holds one instrument")
+
+
+def across(guards: Guards) -> list[str]:
+    """Those of `guards` that look at other instruments."""
+    return [name for name in ("max_open_positions", "correlation_limit") if getattr(guards, name) is not None]
 
 
 def _exact(number: float) -> Fraction:

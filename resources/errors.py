@@ -61,6 +61,8 @@ ResourceError
 │       ├── NotOneQueryError        none, or several at once
 │       ├── WritingQueryError       SQL that would write or set something
 │       └── UnknownTableError       a table that the lake has not
+├── UnreadableAddressError          what should be explained is no address of a trade or an order
+├── UnknownRecordError              a trade or an order that no run has
 ├── UnjudgedExpectationError        an expectation on which Great Expectations failed
 ├── UnknownSectionError             a section of service levels that the policy does not have
 ├── UnknownDatasetError             a name that no data set of the project has
@@ -567,6 +569,30 @@ class UnknownTableError(RefusedQueryError):
     def __init__(self, name: str, known: Iterable[str], nearest: str | None) -> None:
         guess = f": did you mean {nearest!r}?" if nearest else "."
         super().__init__(f"there is no table {name!r}{guess} The tables are {', '.join(sorted(known))}")
+
+
+class UnreadableAddressError(ResourceError):
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"{address!r} is no address: write a strategy version and the id of a trade or an order, such as "
+            "sma_cross@1.0.0/t-000012, or sma_cross@1.0.0/w003/o-000002 in a window"
+        )
+
+
+class UnknownRecordError(ResourceError):
+    def __init__(
+        self, strategy: str, scope: str, name: str, *, strategies: Iterable[str], scopes: Iterable[str], ids: list[str]
+    ) -> None:
+        where = f"{strategy}, {scope}"
+        if not (known := list(scopes)):
+            seen = f"no run of {strategy} is in the warehouse; there are {', '.join(sorted(strategies)) or 'none'}"
+        elif scope not in known:
+            seen = f"{strategy} has no {scope}, only {', '.join(known)}"
+        elif not ids:
+            seen = f"{where} has none at all"
+        else:
+            seen = f"{where} has {ids[0]} to {ids[-1]}, and {name} is not among them"
+        super().__init__(f"there is no {name}: {seen}. `gauntlet sql` lists what the tables trades and orders hold")
 
 
 class UnjudgedExpectationError(ResourceError):

@@ -109,6 +109,8 @@ class Lake(dg.ConfigurableResource):
         paths = [self.path(name) / unquote(file) for file in files["path"]]
         rows = _scan(paths, schema, partition_by=wanted.partition_by)
         rows = rows.filter(*(_expression(column, condition) for column, condition in where.items()))
+        missing = {name: pl.lit(None, dtype) for name, dtype in wanted.columns.items() if name not in schema}
+        rows = rows.with_columns(**missing)  # of a table that was last written before it had them
         return rows if wanted.open_ended else rows.select(*wanted.columns)
 
     def read(self, name: str, **where: Condition) -> pl.DataFrame:
@@ -189,7 +191,7 @@ class Lake(dg.ConfigurableResource):
             rows,
             **how,
             partition_by=list(wanted.partition_by) or None,
-            schema_mode="merge" if wanted.open_ended else None,
+            schema_mode="merge",  # a feature is new, or a column of a later version
             target_file_size=FILE_BYTES,
             writer_properties=_encoding(wanted),
         )
@@ -328,7 +330,7 @@ def _scan(files: list[Path], schema: pl.Schema, *, partition_by: Sequence[str]) 
         schema=schema,
         hive_partitioning=bool(partition_by),
         hive_schema={column: schema[column] for column in partition_by} or None,
-        missing_columns="insert",  # files older than a feature
+        missing_columns="insert",  # files older than a column
         extra_columns="ignore",
     )
 

@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 
-from engine.bars import COLUMNS, forward_adjusted, timeframe_us
+from engine.bars import COLUMNS, due_in, forward_adjusted, timeframe_us
 from engine.history import History
 from quality import sla
 from quality.bars import moments
@@ -103,18 +103,33 @@ def by_instrument(rows: pl.DataFrame, instruments: Iterable[str]) -> dict[str, p
 
 
 def history(
-    lake: Lake, dataset: Dataset, calendar: Calendar, *, instruments: Sequence[str], timeframe: str, last: date
+    lake: Lake,
+    dataset: Dataset,
+    calendar: Calendar,
+    *,
+    instruments: Sequence[str],
+    timeframe: str,
+    last: date,
+    rates: Collection[str] = (),
+    magnify: str | None = None,
 ) -> History:
-    """Everything a strategy on `timeframe` may be tested on, from the data set's start to the session `last`."""
+    """Everything a strategy on `timeframe` may be tested on, from the data set's start to the session `last`.
+
+    `rates` are the series that convert currencies, `magnify` the timeframe of the bars that lie inside those traded on.
+    """
     actions = lake.read("corporate_actions", dataset=dataset.name).drop("dataset")
     inside = pl.col("session").is_between(dataset.start, last)
     record = lake.scan("sla_record", dataset=dataset.name).filter(inside).collect()
-    timeframes = [name for name in dataset.timeframes if timeframe_us(name) >= timeframe_us(timeframe)]
+    longer = [name for name in dataset.timeframes if timeframe_us(name) >= timeframe_us(timeframe)]
     features = tuple(dataset.features) if timeframe == dataset.timeframe else ()
     raw: dict[str, pl.DataFrame] = {}
+    finer: dict[str, pl.DataFrame] = {}
     frames: dict[str, dict[str, pl.DataFrame]] = {}
     for instrument in instruments:
+        timeframes = [*longer, magnify] if magnify else longer
         bars = raw_bars(lake, dataset, calendar, instrument=instrument, timeframes=timeframes, last=last)
+        if magnify:
+            finer[instrument] = bars.pop(magnify)
         raw[instrument] = bars[timeframe]
         frames[instrument] = bar_frames(bars, actions.filter(pl.col("instrument") == instrument))
         if features:
@@ -122,8 +137,20 @@ def history(
             frames[instrument][timeframe] = frames[instrument][timeframe].join(
                 values, on="ts", how="left", maintain_order="left"
             )
-    sessions = calendar.sessions(dataset.start, last)
-    return History(sessions, raw, frames, actions, sla.embargo(record), features)
+    for series in set(rates) - raw.keys():
+        bars = raw_bars(lake, dataset, calendar, instrument=series, timeframes=[timeframe], last=last)
+        raw[series] = bars[timeframe]
+    due = calendar.due(dataset.start, last, dataset.timeframe)
+    return History(
+        sessions=calendar.sessions(dataset.start, last),
+        raw=raw,
+        frames=frames,
+        actions=actions,
+        embargo=sla.embargo(record),
+        due=due if timeframe == dataset.timeframe else due_in(due, timeframe),
+        finer=finer,
+        features=features,
+    )
 
 
 def bar_frames(bars: Mapping[str, pl.DataFrame], actions: pl.DataFrame) -> dict[str, pl.DataFrame]:

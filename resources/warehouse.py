@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
     from duckdb import DuckDBPyConnection
 
-_VIEWS = ("raw_bars", "bars", "resampled_bars", "features")
+_VIEWS = ("raw_bars", "bars", "resampled_bars", "features", "exchange_metrics")
 _NOTHING_FETCHED: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -127,6 +127,17 @@ def ask_frame(connection: "DuckDBPyConnection", question: str, parameters: Mappi
     """The answer as a frame for libraries that know no other. Raises RefusedQueryError."""
     with _refusing():
         return connection.execute(question, dict(parameters)).df()
+
+
+def ask_rows(
+    connection: "DuckDBPyConnection", question: str, parameters: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """The rows of the answer, by column. Raises RefusedQueryError, here or while rows are taken."""
+    with _refusing():
+        connection.execute(question, dict(parameters))
+    columns = tuple(column[0] for column in connection.description or ())
+    rows = list(_rows(connection))  # so that another question may be asked meanwhile
+    return (dict(zip(columns, row, strict=True)) for row in rows)
 
 
 def _rows(connection: "DuckDBPyConnection") -> Iterator[Row]:

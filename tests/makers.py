@@ -124,8 +124,13 @@ def history_of(
     actions: Iterable[tuple[str, date, str, float]] = (),
     embargoed: Iterable[tuple[date, str]] = (),
     timeframe: str = "1d",
+    due: pl.DataFrame | None = None,
+    finer: Mapping[str, pl.DataFrame] | None = None,
 ) -> History:
-    """A history of `flat_bars` by instrument, with the sessions from the first to the last of them."""
+    """A history of `flat_bars` by instrument, with the sessions from the first to the last of them.
+
+    `due` are bars from the first to the last of those that are there, a step of theirs apart, unless given.
+    """
     stated = pl.DataFrame(list(actions), _ACTIONS, orient="row")
     frames = {
         name: {timeframe: forward_adjusted(raw, stated.filter(pl.col("instrument") == name)).drop("session")}
@@ -138,18 +143,24 @@ def history_of(
         frames=frames,
         actions=stated,
         embargo=pl.DataFrame([(*one, True) for one in embargoed], _EMBARGO, orient="row"),
+        due=_due_between(bars.values()) if due is None else due,
+        finer=finer or {},
         features=("said",),
     )
 
 
-def plan_of(*instruments: str, timeframe: str = "1d", stop: Any = None, **rules: Any) -> Any:
-    """A plan without costs that buys one unit out of a cash of 1,000."""
+def _due_between(bars: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    there = pl.concat([raw.select(*_DUE) for raw in bars]).unique("ts").sort("ts")
+    step = there["known_at"][0] - there["ts"][0]
+    return due_bars((there["ts"][-1] - there["ts"][0]) // step + 1, start=there["ts"][0], step=step)
+
+
+def plan_of(*instruments: str, timeframe: str = "1d", plan: Mapping[str, Any] | None = None, **rules: Any) -> Any:
+    """A plan without costs that buys one unit out of a cash of 1,000; `plan` changes it, the rest its rules."""
     from engine.backtest import Plan  # with the simulator behind it, which takes a second to import
     from engine.costs import FeePeriod, FeeTier
-    from engine.simulator.inputs import Exits, Instrument, Rules, Size
-    from engine.simulator.inputs import Stop as ProtectiveStop
+    from engine.simulator.inputs import Instrument, Rules, Size
 
     usual = {"cash": 1_000.0, "size": Size("units", 1), "fees": (FeePeriod(0, (FeeTier(0, 0, 0),)),)}
     traded = tuple(Instrument(name, tick=0.01, lot=1, min_notional=0, half_spread_bps=0) for name in instruments)
-    exits = Exits(stop=None if stop is None else ProtectiveStop(distances=True))
-    return Plan(timeframe, traded, Rules(**{**usual, "exits": exits, **rules}), stop)
+    return Plan(timeframe, traded, Rules(**{**usual, **rules}), **(plan or {}))

@@ -243,6 +243,10 @@ class Decisions(NamedTuple):
     confidences: Floats | None = None
 
 
+SIGNALS = Decisions._fields[:4]
+"""What a strategy may say on a close."""
+
+
 def listed(decisions: Sequence[Decision], *, shape: tuple[int, int]) -> Decisions:
     """Decisions from a list alone."""
     no = np.zeros(shape, dtype=np.bool_)

@@ -182,6 +182,22 @@ def trades_frame(simulation: Simulation, market: Market, instruments: Sequence[I
     )
 
 
+def positions_frame(simulation: Simulation, market: Market, instruments: Sequence[Instrument]) -> pl.DataFrame:
+    """One row per position that is still open at the end, `mark` being the last close, its parts those so far."""
+    return _frame(simulation.positions).select(
+        _id("t", "id"),
+        _instrument(instruments),
+        _named("side", _DIRECTIONS),
+        _id("o", "entry_order"),
+        "entry_bar",
+        _time(market, "entry_bar").alias("entry_ts"),
+        *("quantity", "entry_price"),
+        pl.col("exit_price").alias("mark"),
+        *("pnl", *MONEY),
+        "ambiguous",
+    )
+
+
 def orders_frame(simulation: Simulation, market: Market, instruments: Sequence[Instrument]) -> pl.DataFrame:
     """One row per order, with what answers why it was entered, why in this size and why by this route."""
     return _frame(simulation.orders).select(

@@ -9,6 +9,7 @@ from pipelines.cli import (
     check,
     data_docs,
     diff,
+    explain,
     import_actions,
     import_file,
     night,
@@ -31,6 +32,7 @@ app.command("backfill")(backfill.backfill)
 app.command("diff")(diff.diff)
 app.command("check")(check.check)
 app.command("simulate")(simulate.simulate)
+app.command("explain")(explain.explain)
 app.command("import")(import_file.import_file)
 app.command("retract")(retract.retract)
 app.command("sql")(sql.sql)

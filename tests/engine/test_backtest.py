@@ -9,9 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.backtest import Stop, decisions, grid, run, session_returns
+from engine.backtest import decisions, grid, run, session_returns
+from engine.simulator.inputs import Exits
+from engine.simulator.inputs import Stop as ProtectiveStop
 from engine.simulator.simulation import Simulation
-from tests.makers import BUY, COVER, DAY, SELL, SESSION, SHORT, START, Scripted, flat_bars, history_of, plan_of
+from tests.makers import (
+    BUY,
+    COVER,
+    DAY,
+    SELL,
+    SESSION,
+    SHORT,
+    START,
+    Scripted,
+    due_bars,
+    flat_bars,
+    history_of,
+    plan_of,
+)
 
 SIGNALS = ("enter_long", "exit_long", "enter_short", "exit_short")
 HALF_DAY = timedelta(hours=12)
@@ -127,11 +142,16 @@ def test_an_embargo_lies_on_the_bars_of_its_session_and_instrument():
     assert on.embargoed.tolist() == [[False, False], [False, False], [False, True], [False, False]]
 
 
-def test_stops_are_measured_on_each_instrument_alone():
-    history = history_of({"X": flat_bars([10, 20]), "Y": flat_bars([None, 300])})
-    on = grid(history, plan_of("X", "Y", stop=Stop(pct=0.1)))
-    assert listed(on.stop_distances) == [[pytest.approx(1), None], [pytest.approx(2), pytest.approx(30)]]
-    assert np.isnan(grid(history, plan_of("X", "Y")).stop_distances).all()
+def test_slots_count_the_bars_that_are_due_and_missing():
+    bars = grid(history_of({"X": flat_bars([1, None, None, 4, 5])}), plan_of("X")).bars
+    assert np.diff(bars.slots).tolist() == [3, 1]
+
+
+def test_a_session_ends_where_the_calendar_says_and_not_at_the_last_bar_that_came():
+    """The second session lacks its last bar, which nobody knew while the bar before it was the newest."""
+    half_days = due_bars(6, step=HALF_DAY)
+    bars = grid(history_of({"X": flat_bars([1, 2, 3, None, 5], step=HALF_DAY)}, due=half_days), plan_of("X")).bars
+    assert bars.session_ends.tolist() == [False, True, False, False]
 
 
 # Decisions
@@ -201,6 +221,16 @@ def test_a_run_leaves_nothing_open_when_asked():
     assert backtest(history, plan_of("X"), close_at_end=True).trades["pnl"].tolist() == [20]
 
 
+def test_what_is_measured_is_measured_on_the_bars_before_a_range_too():
+    closes = [100, 102, 99, 103, 98, 101, 104]
+    history = history_of({"X": flat_bars(closes, said={4: BUY})})
+    plan = plan_of("X", exits=Exits(stop=ProtectiveStop(atr=2.0, length=3)))
+    (order,) = backtest(history, plan, rows=(4, 7)).orders[:1]
+    whole = backtest(history, plan).orders[0]
+    assert order["distance_seen"] == whole["distance_seen"] > 0
+    assert (order["decided_on"], whole["decided_on"]) == (0, 4)
+
+
 # Returns at session closes
 
 
@@ -221,8 +251,9 @@ def returns_of(equity, sessions, of, exposure=None):
 
 def test_a_return_is_the_change_of_equity_from_close_to_close():
     found = returns_of([1_000.0, 1_100, 990], [0, 1, 2], of=[0, 1, 2])
-    assert found.columns == ["session", "equity", "return", "gross_exposure"]
+    assert found.columns == ["session", "equity", "return", "drawdown", "gross_exposure"]
     assert found["return"].to_list() == pytest.approx([0, 0.1, -0.1])
+    assert found["drawdown"].to_list() == pytest.approx([0, 0, 0.1])
 
 
 def test_a_session_is_read_at_its_last_bar():

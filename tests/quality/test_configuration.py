@@ -501,7 +501,7 @@ def test_a_strategy_has_a_key_and_by_default_its_name_as_family() -> None:
 
 def test_a_stop_is_needed_by_targets_and_by_risk_per_trade() -> None:
     assert refused(STRATEGY.replace("  stop: {atr: 2, length: 14}\n", ""), StrategyConfiguration) == [
-        "it.yaml:14: exits.targets is 'default', expected exits.stop beside it: R is the distance to the stop"
+        "it.yaml:14: exits.targets is 'default', expected exits.stop or exits.trail beside it: R is the distance to the stop"
     ]
     without = STRATEGY.replace("  stop: {atr: 2, length: 14}\n  targets: default", "  targets: []")
     assert refused(without, StrategyConfiguration) == [
@@ -512,10 +512,10 @@ def test_a_stop_is_needed_by_targets_and_by_risk_per_trade() -> None:
 def test_default_targets_leave_a_fifth_to_run_at_break_even() -> None:
     default = Exits.model_validate({"stop": {"pct": 0.02}, "targets": "default"})
     assert default.ladder == (Rung(r=1.0, share=0.4), Rung(r=2.5, share=0.4))
-    assert default.break_even_after_first
+    assert default.document["break_even_after"] == 1
     own = Exits.model_validate({"stop": {"pct": 0.02}, "targets": [{"r": 3, "share": 0.5}, {"r": 1, "share": 0.5}]})
     assert [rung.r for rung in own.ladder] == [1.0, 3.0]
-    assert not own.break_even_after_first
+    assert "break_even_after" not in own.document
 
 
 def test_bars_of_a_week_are_refused() -> None:
@@ -534,3 +534,75 @@ def test_a_service_level_gives_its_limits_by_rule() -> None:
 def test_a_list_of_nothing_is_refused_where_something_is_needed() -> None:
     text = DATASET[: DATASET.index("instruments:")] + "instruments: []\n"
     assert refused(text, Dataset) == ["it.yaml:10: instruments is a list, expected at least one"]
+
+
+EXITS = "exits:\n  stop: {atr: 2, length: 14}\n  targets: default\n"
+RUNGS = ", ".join(f"{{r: {k}, share: 0.1}}" for k in range(1, 10))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        pytest.param(
+            "  targets: default\n", "  targets: default\n  runner_trial: {pct: 0.01}\n",
+            "it.yaml:16: unknown key 'exits.runner_trial': did you mean 'runner_trail'?", id="a misspelt exit",
+        ),
+        pytest.param(
+            EXITS, "exits: {stop: {pct: 0.1}, runner_trail: {pct: 0.01}}\n",
+            "it.yaml:13: exits.runner_trail is a mapping, expected targets beside it whose shares sum to less than 1: "
+            "it trails what is left", id="a runner without targets",
+        ),
+        pytest.param(
+            EXITS, "exits: {stop: {pct: 0.1}, targets: [{r: 1, share: 1}], break_even_after: 1}\n",
+            "it.yaml:13: exits.break_even_after is 1, expected at most the targets after which something is left (0)",
+            id="break-even of nothing",
+        ),
+        pytest.param(
+            EXITS, f"exits: {{stop: {{pct: 0.1}}, targets: [{RUNGS}]}}\n",
+            "it.yaml:13: exits.targets has 9, expected at most 8 targets", id="more targets than there is room for",
+        ),
+        pytest.param(
+            EXITS, "exits: {stop: {pct: 0.1}, targets: [{r: 1, share: 0.5}, {r: 1, share: 0.5}]}\n",
+            "it.yaml:13: exits.targets is a list, expected each distance once", id="two targets at one price",
+        ),
+        pytest.param("costs: bitfinex\n", "costs: bitfinex\nrisk: {}\n",
+                     "it.yaml:17: risk is a mapping, expected at least one guard, or no risk at all", id="no guard"),
+        pytest.param("costs: bitfinex\n", "costs: bitfinex\nrisk: {max_drawdwon: 0.2}\n",
+                     "it.yaml:17: unknown key 'risk.max_drawdwon': did you mean 'max_drawdown'?", id="a misspelt guard"),
+        pytest.param("size: {model: risk_per_trade, risk: 0.005, cap: 0.2}\n", "size: {model: risk_parity, days: 1}\n",
+                     "it.yaml:12: size.days is 1, expected at least 2", id="too few days"),
+        pytest.param("capital: shared", "capital: split", "expected 'shared' or 'sleeves'", id="unknown capital"),
+    ],
+)  # fmt: skip
+def test_what_could_never_act_is_refused(old: str, new: str, said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(STRATEGY.replace(old, new), StrategyConfiguration, file="it.yaml")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("model", ["inverse_volatility", "risk_parity"])
+def test_sleeves_divide_nothing_between_instruments(model: str) -> None:
+    text = STRATEGY.replace("capital: shared", "capital: sleeves")
+    text = text.replace("size: {model: risk_per_trade, risk: 0.005, cap: 0.2}", f"size: {{model: {model}, days: 5}}")
+    with pytest.raises(ConfigurationError, match="capital: shared beside it, as it divides equity between instruments"):
+        parse(text, StrategyConfiguration, file="it.yaml")
+
+
+@pytest.mark.parametrize(
+    ("terms", "said"),
+    [
+        pytest.param("leverage: 3", "expected kind: linear or inverse beside it", id="leverage on spot"),
+        pytest.param(
+            "kind: linear", "perpetual is missing, expected true or false", id="nobody says if it is perpetual"
+        ),
+        pytest.param("kind: linear, perpetual: false, margin: cross", "liquidation: binance beside cross", id="cross"),
+        pytest.param(
+            "kind: inverse, perpetual: false, liquidation: okx", "which is for inverse", id="another's formula"
+        ),
+    ],
+)
+def test_terms_of_a_contract_that_mean_nothing_are_refused(terms: str, said: str) -> None:
+    text = DATASET.replace("    tier: core\n", "    tier: core\n    " + terms.replace(", ", "\n    ") + "\n")
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text, Dataset, file="it.yaml")
+    assert said in str(caught.value)

@@ -162,7 +162,8 @@ def test_the_code_that_runs_is_the_code_that_is_hashed(root: Path) -> None:
         ),
         pytest.param(
             "strategies/sma_cross.yaml", "currency: USD", "currency: EUR",
-            "account.currency is 'EUR', expected USD, in which XRPUSD.BITFINEX settles", id="an account in another currency",
+            "account.currency is 'EUR', expected USD, in which XRPUSD.BITFINEX settles, or fx: {USD: an instrument of "
+            "crypto_5m that converts it}", id="an account in another currency",
         ),
         pytest.param(
             "strategies/sma_cross.yaml", "fast: {value", "fats: {value",
@@ -331,3 +332,71 @@ def test_mistakes_of_all_files_are_said_at_once(root: Path) -> None:
     edit(root, "policies/sla.yaml", "block_share: 0.5", "block_share: half")
     files = [line.split(":")[0] for line in refused(root)]
     assert files == ["policies/sla.yaml", "strategies/sma_cross.py"]  # the section's names are unknown until it is read
+
+
+SMA, DATA = "strategies/sma_cross.yaml", "datasets/crypto_5m.yaml"
+BTC = "{id: BTCUSD.BITFINEX, symbol: tBTCUSD, quote: USD, settle: USD, tick: 0.1, lot: 0.0001, min_notional: 10, tier: core"
+KEY = "timeframe: 1h\n"
+
+
+@pytest.mark.parametrize(
+    ("edits", "said"),
+    [
+        pytest.param(
+            [(SMA, KEY, KEY + "magnify: 2h\n")],
+            "magnify is '2h', expected one of 15m, 5m, as these are the bars of crypto_5m that 1h is made of",
+            id="bars that are not shorter",
+        ),
+        pytest.param(
+            [(DATA, BTC, BTC.replace("settle: USD", "settle: EUR"))],
+            "account.currency is 'USD', expected EUR, in which BTCUSD.BITFINEX settles, or fx: {EUR: an instrument of "
+            "crypto_5m that converts it}",
+            id="a currency without a series",
+        ),
+        pytest.param(
+            [(DATA, BTC, BTC.replace("settle: USD", "settle: EUR")), (SMA, KEY, KEY + "fx: {EUR: EURUSD.BITFINEX}\n")],
+            "fx.EUR is 'EURUSD.BITFINEX': did you mean ",
+            id="a series that is not there",
+        ),
+        pytest.param(
+            [(SMA, KEY, KEY + "fx: {EUR: BTCUSD.BITFINEX}\n")],
+            "expected a currency other than USD that something it trades settles in",
+            id="a series that converts nothing",
+        ),
+        pytest.param(
+            [(DATA, BTC, BTC + ", kind: linear, perpetual: true")],
+            "BTCUSD.BITFINEX is perpetual, and crypto_5m has no funding rates",
+            id="funding that nobody knows",
+        ),
+        pytest.param(
+            [(DATA, BTC, BTC + ", kind: linear, perpetual: false, leverage: 3")],
+            "mark bars of BTCUSD.BITFINEX, which crypto_5m does not have, for its leverage of 3; or costs with "
+            "liquidate_on: last",
+            id="marks that nobody knows",
+        ),
+        pytest.param(
+            [
+                (DATA, "volume: traded", "volume: none"),
+                ("policies/costs.yaml", "limit_fill: trade", "slippage: {model: volume_share, impact: 0.1}\n  limit_fill: trade"),
+            ],
+            "expected slippage without volumes: crypto_5m has none, which volume_share needs",
+            id="volumes that nobody knows",
+        ),
+        pytest.param(
+            [(SMA, "capital: shared", "capital: sleeves"), (SMA, KEY, KEY + "risk: paced\n")],
+            "expected capital: shared beside one of correlation_limit, max_open_positions, as a sleeve "
+            "holds one instrument",
+            id="a guard over instruments on sleeves",
+        ),
+    ],
+)  # fmt: skip
+def test_what_the_data_cannot_feed_is_refused_with_what_is_missing(root: Path, edits, said) -> None:
+    for file, old, new in edits:
+        edit(root, file, old, new)
+    assert said in "\n".join(refused(root))
+
+
+def test_leverage_on_last_prices_is_whole_where_the_costs_say_so(root: Path) -> None:
+    edit(root, DATA, BTC, BTC + ", kind: linear, perpetual: false, leverage: 3")
+    edit(root, "policies/costs.yaml", "limit_fill: trade_through", "limit_fill: trade_through\n  liquidate_on: last")
+    assert load(root).datasets["crypto_5m"].instruments[0].leverage == 3

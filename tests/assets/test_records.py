@@ -1,0 +1,89 @@
+"""What is written of a run: every table keeps its contract, and together they explain the change in equity."""
+
+import json
+
+import polars as pl
+import pytest
+
+from assets import records, research
+from quality import tables
+from tests.walks import project_of, strategy, walked_history
+
+EVERYTHING = {
+    **strategy(exits={"stop": {"pct": 0.06}, "targets": "default"}, risk={"max_open_positions": 1}, magnify="15m"),
+    "costs": {"slippage": {"model": "square_root", "y": 0.5, "days": 5}, "borrow_bps_per_day": 5, "participation": 0.2},
+}
+
+
+@pytest.fixture(scope="module")
+def run():
+    project, definition = project_of(EVERYTHING)
+    plan = research.plan_of(project, definition)
+    result = research.backtest_of(definition, walked_history(39), plan)  # with something still open at the end
+    document = research.plan_document(project, definition, {"offset": 0.0})
+    return result, plan, records.frames("scripted@1.0.0", "backtest", plan=plan, document=document, **result._asdict())
+
+
+def test_every_frame_keeps_the_contract_of_its_table(run) -> None:
+    _, _, written = run
+    for name, frame in written.items():
+        assert tables.check(name, frame).equals(frame), name
+        assert frame.height, name
+
+
+def test_parts_of_the_records_add_up_and_every_cost_is_among_them(run) -> None:
+    result, plan, written = run
+    found = records.attributed(written, result.simulation, plan)
+    assert found.holds
+    assert found.scale > plan.rules.cash
+    assert {name for name, value in found.parts.items() if value} == {*found.parts} - {
+        *("slippage", "funding", "dividends")
+    }
+
+
+@pytest.mark.parametrize(
+    ("table", "broken"),
+    [
+        pytest.param("trades", lambda frame: frame[1:], id="a trade that was lost"),
+        pytest.param("trades", lambda frame: frame.with_columns(fees=pl.col("fees") * 1.01), id="other fees"),
+        pytest.param("open_positions", lambda frame: frame.clear(), id="positions that were lost"),
+    ],
+)
+def test_a_broken_record_fails_the_check(run, table, broken) -> None:
+    result, plan, written = run
+    found = records.attributed({**written, table: broken(written[table])}, result.simulation, plan)
+    check = records.attribution_check(["backtest"], found)
+    assert not check.passed
+    assert check.severity.value == "ERROR"
+    assert records.attribution_check(["backtest"], records.attributed(written, result.simulation, plan)).passed
+
+
+def test_metrics_of_the_exchange_count_what_the_orders_say(run) -> None:
+    _, _, written = run
+    metrics, orders = written["exchange_metrics"], written["orders"]
+    for status in ("filled", "rejected", "expired", "cancelled"):
+        assert metrics[status].sum() == orders.filter(pl.col("status") == status).height
+    assert metrics["orders"].sum() == orders.height
+    given = metrics["reasons"].explode().drop_nulls().value_counts()
+    refused = orders.filter(pl.col("status") == "rejected")["reason"].value_counts()
+    assert dict(given.rows()) == dict(refused.rows())
+    assert (metrics["resting"] >= 0).all()
+    assert metrics["participation"].max() <= 0.2 + 1e-9
+
+
+def test_fills_are_those_of_the_orders_and_trades_they_name(run) -> None:
+    _, _, written = run
+    filled = written["fills"].group_by("order").agg(pl.col("quantity").sum())
+    both = written["orders"].filter(pl.col("filled") > 0).join(filled, on="order", how="full", coalesce=True)
+    assert (both["filled"] - both["quantity_right"]).abs().max() < 1e-9
+    named = {*written["trades"]["trade"], *written["open_positions"]["trade"]}
+    assert {*written["fills"]["trade"]} == named
+
+
+def test_the_document_says_what_it_ran_with(run) -> None:
+    (document,) = (json.loads(text) for text in run[2]["plans"]["document"])
+    assert document["params"] == {"offset": 0.0}
+    assert document["exits"]["targets"] == [{"r": 1.0, "share": 0.4}, {"r": 2.5, "share": 0.4}]
+    assert document["risk"] == {"max_open_positions": 1}
+    assert document["costs"]["participation"] == 0.2
+    assert set(document["instruments"]) == {"A.V", "B.V"}
