@@ -11,6 +11,9 @@ from resources.settings import engine_hash
 # Before numba is imported: compiling the simulator takes longer than all other tests together.
 _CACHE = Path(__file__).parents[1] / ".pytest_cache" / "numba" / engine_hash().removeprefix("sha256:")[:16]
 os.environ["NUMBA_CACHE_DIR"] = str(_CACHE)
+os.environ["NUMBA_BOUNDSCHECK"] = (
+    "1"  # an index beyond its array is a warning that nobody can raise: an error, as all are
+)
 
 # A law is tried on a few examples every time, and on many where time is taken for it (`make test-slow`).
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=10)

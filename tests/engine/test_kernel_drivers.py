@@ -1,11 +1,5 @@
 """The compiled loops around the step: gliding over quiet bars, sleeves, sweeps, bar by bar; and what is kept of compiling."""
 
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -189,33 +183,3 @@ def test_a_sweep_measures_what_each_run_would_give():
         assert measured.net == logs.equity[-1] / 1e6 - 1
         assert measured.max_drawdown == pytest.approx((1 - logs.equity / peaks).max(), rel=1e-12)
         assert measured.n_trades == desk.accounts[0]["n_trades"]
-
-
-PAID = """
-from engine.simulator.scenario import simulated
-bars = {"X": [[100, 101, 99, 100, 1000]] * 3}
-buy = {"bar": 0, "instrument": "X", "do": "buy", "quantity": 1}
-instruments = {"X": {"half_spread_bps": 100}}
-print(simulated({"timeframe": "1d", "account": {"cash": 10000}, "instruments": instruments, "bars": bars, "decisions": [buy]})["fills"][0]["price"])
-"""
-
-
-@pytest.mark.slow
-def test_an_edited_helper_is_compiled_again(tmp_path):
-    shutil.copytree(
-        Path(__file__).parents[2] / "engine", tmp_path / "engine", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    settings = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kept"), "PYTHONPATH": str(tmp_path)}
-
-    def price():
-        done = subprocess.run(
-            [sys.executable, "-c", PAID], cwd=tmp_path, env=settings, capture_output=True, text=True, check=True
-        )
-        return float(done.stdout)
-
-    assert price() == 101
-    costs = tmp_path / "engine" / "simulator" / "costs.py"
-    seen, edited = "reference * terms.half_spread", "reference * 2.0 * terms.half_spread"
-    assert seen in costs.read_text()
-    costs.write_text(costs.read_text().replace(seen, edited))
-    assert price() == 102
