@@ -88,6 +88,7 @@ def backtests(project: Project) -> list[dg.AssetsDefinition]:
                 "net_return": float(result.returns["equity"][-1] / plan.rules.cash - 1),
                 "new_trials": n_new,
                 "warnings": list(result.simulation.warnings),
+                "report": records.report_table(written),
                 "equity": records.sparkline(result.returns["equity"].to_list()),
             },
         )

@@ -99,6 +99,7 @@ def judge(name: str, project: Project, lake: Lake, *, last: Any) -> Decision:
         if walked
         else pl.Series([]).to_numpy(),
         trial_sharpes=[trial.sharpe for trial in trials],
+        bears={name: (found.value, found.reason) for name, found in backtest.bears._asdict().items()},
         certified=certificate.certified,
     )
     dataset = dataset_of(project)

@@ -8,17 +8,28 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
+from assets import research
 from quality import tables
 from resources.lake import Lake
 
 if TYPE_CHECKING:
+    from assets.research import Bears
     from engine.attribution import Attribution
     from engine.backtest import Plan
+    from engine.report import PathResult
     from engine.simulator.inputs import Market
     from engine.simulator.simulation import Simulation
 
 ATTRIBUTION = "attribution"
 POINTS = 60
+_PATHS = {
+    "path": pl.String,
+    "net_result": pl.Float64,
+    "net_return": pl.Float64,
+    "n_trades": pl.Int64,
+    "ambiguous_share": pl.Float64,
+    "entry_bar_exits": pl.Int64,
+}
 Frames = Mapping[str, pl.DataFrame]
 
 
@@ -30,7 +41,9 @@ def frames(
     bars: "Market",
     plan: "Plan",
     returns: pl.DataFrame,
+    paths: "Sequence[PathResult]",
     document: Mapping[str, Any],
+    bears: "Bears | None" = None,
 ) -> Frames:
     """What the tables hold of one strategy's scope, by table; `document` says what it ran with."""
     from engine.simulator import records
@@ -45,6 +58,7 @@ def frames(
         "rejections": records.rejections_frame(*of),
         "exchange_metrics": _with_reasons(records.metrics_frame(*of)),
         "equity": returns,
+        "backtest_report": _report(paths, bears),
     }
     return {
         name: frame.with_columns(strategy=pl.lit(key), scope=pl.lit(scope)).select(*tables.table(name).columns)
@@ -105,6 +119,48 @@ def sparkline(equity: Sequence[float]) -> dg.MarkdownMetadataValue:
         f'<polyline points="{points}" fill="none" stroke="#26a"/></svg>'
     )
     return dg.MetadataValue.md(f"![equity](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})")
+
+
+def _report(paths: "Sequence[PathResult]", bears: "Bears | None") -> pl.DataFrame:
+    """A row a path; what is borne stands beside the path that is judged."""
+    judged = pl.col("path") == research.JUDGED_PATH
+    found = {} if bears is None else bears._asdict()
+    values = {name: found[name].value if name in found else None for name in ("break_even_cost_multiple", "capacity")}
+    reasons = {
+        reason: found[name].reason if name in found else None
+        for name, reason in (("break_even_cost_multiple", "break_even_reason"), ("capacity", "capacity_reason"))
+    }
+    return pl.DataFrame(paths, schema=_PATHS, orient="row").with_columns(
+        *(pl.when(judged).then(pl.lit(value, pl.Float64)).alias(name) for name, value in values.items()),
+        *(pl.when(judged).then(pl.lit(reason, pl.String)).alias(name) for name, reason in reasons.items()),
+    )
+
+
+def report_table(written: Frames) -> dg.MarkdownMetadataValue:
+    """The three paths side by side, and the result as an interval."""
+    report = written["backtest_report"]
+    results = report["net_result"].to_list()
+    lines = [
+        "| path | net result | net return | trades | ambiguous | left in the bar of their entry |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {row['path']} | {row['net_result']:,.2f} | {row['net_return']:.2%} | {row['n_trades']} | "
+            f"{'-' if row['ambiguous_share'] is None else format(row['ambiguous_share'], '.2%')} | {row['entry_bar_exits']} |"
+            for row in report.iter_rows(named=True)
+        ),
+        "",
+        f"Net result from {min(results):,.2f} to {max(results):,.2f}, whichever way prices went inside their bars.",
+    ]
+    judged = report.row(by_predicate=pl.col("path") == research.JUDGED_PATH, named=True)
+    for name, reason, unit in (
+        ("break_even_cost_multiple", "break_even_reason", "times the costs bring it to zero"),
+        ("capacity", "capacity_reason", "of capital, and impact takes half of the edge"),
+    ):
+        if judged[name] is not None:
+            lines.append(f"{judged[name]:,.4g} {unit}.")
+        elif judged[reason]:
+            lines.append(f"No {name.replace('_', ' ')}: {judged[reason]}.")
+    return dg.MetadataValue.md("\n".join(lines))
 
 
 def _with_reasons(metrics: pl.DataFrame) -> pl.DataFrame:

@@ -6,6 +6,7 @@ the same functions, so a control meets exactly the gate that a strategy meets.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,12 +35,14 @@ from resources.settings import numbers_hash
 
 if TYPE_CHECKING:
     from engine.backtest import Plan, Rate
+    from engine.report import Found, PathResult
     from engine.selection import Trial, Walked
     from engine.simulator.inputs import Instrument as SimulatedInstrument
     from engine.simulator.inputs import Market
     from engine.simulator.simulation import Simulation
 
 BACKTEST = "backtest"
+JUDGED_PATH = "adverse"
 INSTRUMENT_TERMS = (*Contract.model_fields, "tick", "lot", "min_notional", "tier", "settle")
 _SINCE_EVER_US = -(1 << 62)
 Floats = NDArray[np.float64]
@@ -51,6 +54,15 @@ class Backtest(NamedTuple):
     simulation: "Simulation"
     bars: "Market"
     returns: pl.DataFrame
+    paths: "Sequence[PathResult]"
+    bears: "Bears"
+
+
+class Bears(NamedTuple):
+    """How much of costs and of its own size a backtest bears."""
+
+    break_even_cost_multiple: "Found"
+    capacity: "Found"
 
 
 class WindowSessions(NamedTuple):
@@ -125,7 +137,7 @@ def plan_document(project: Project, definition: StrategyDefinition, params: Mapp
         "exits": configuration.exits.document,
         "risk": guards.model_dump(mode="json", by_alias=True) if guards else {},
         "costs": project.costs[configuration.costs].model_dump(mode="json", by_alias=True, exclude_none=True),
-        "path": "adverse",
+        "path": JUDGED_PATH,
         "instruments": {
             one.id: one.model_dump(mode="json", include={*INSTRUMENT_TERMS}, exclude_defaults=True)
             for one in configuration.chosen_instruments(dataset)
@@ -226,13 +238,15 @@ def _on_enough_bars(law: Law, n_bars: int) -> Law:
 
 
 def backtest_of(definition: StrategyDefinition, past: History, plan: "Plan") -> Backtest:
-    from engine import backtest
+    from engine import backtest, report
 
     strategy = definition.signal(**definition.configuration.parameters())
     on = backtest.grid(past, plan)
-    simulation = backtest.run(on, backtest.decisions(strategy, past, plan, on), plan)
+    decided = backtest.decisions(strategy, past, plan, on)
+    simulation = backtest.run(on, decided, plan)
     returns = backtest.session_returns(simulation, on.sessions, of=past.sessions, cash=plan.rules.cash)
-    return Backtest(simulation, on.bars, returns)
+    bears = Bears(report.break_even_cost_multiple(on, decided, plan), report.capacity(on, decided, plan))
+    return Backtest(simulation, on.bars, returns, report.paths(on, decided, plan), bears)
 
 
 def trades_of(result: Backtest, plan: "Plan") -> pl.DataFrame:
@@ -327,9 +341,10 @@ def measure(
     windows: pl.DataFrame,
     oos_returns: Floats,
     trial_sharpes: Sequence[float],
+    bears: Mapping[str, tuple[float | None, str | None]],
     certified: bool,
 ) -> dict[str, Measurement]:
-    """Every metric that is measured today, by the names of `quality.evidence.METRICS`."""
+    """Every metric that is measured today, by the names of `quality.evidence.METRICS`; `bears` are values and reasons."""
     from engine.scorecard import backtest_metrics, overfitting_metrics, walk_forward_metrics
 
     dataset = project.datasets[definition.configuration.dataset]
@@ -342,6 +357,11 @@ def measure(
             backtest_metrics(returns, trades, periods_per_year=per_year),
             table="trades",
             reasons=_why_not_traded(trades),
+        ),
+        **measured(
+            {name: math.nan if value is None else value for name, (value, _) in bears.items()},
+            table="backtest_report",
+            reasons={name: reason for name, (_, reason) in bears.items() if reason},
         ),
         **measured(
             walk_forward_metrics(windows, oos_returns, periods_per_year=per_year),

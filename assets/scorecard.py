@@ -70,8 +70,16 @@ def measure_from(lake: Lake, project: Project, definition: StrategyDefinition, *
         windows=lake.read("windows", strategy=key, window=names).sort("window"),
         oos_returns=curve.filter(pl.col("scope").is_in(names))["return"].to_numpy(),
         trial_sharpes=ratios.sort("code", "parameters")["sharpe"].fill_null(np.nan).to_list(),
+        bears=_borne(lake.read("backtest_report", strategy=key, scope=research.BACKTEST)),
         certified=not certified.is_empty() and bool(certified["passed"].all()),
     )
+
+
+def _borne(report: pl.DataFrame) -> dict[str, tuple[float | None, str | None]]:
+    """What the judged path's row of a report says of costs and size, each with the reason where it says nothing."""
+    columns = {"break_even_cost_multiple": "break_even_reason", "capacity": "capacity_reason"}
+    judged = report.filter(pl.col("path") == research.JUDGED_PATH).rows(named=True)
+    return {name: (row[name], row[reason]) for row in judged for name, reason in columns.items()}
 
 
 def scorecard_rows(key: str, metrics: dict[str, Measurement]) -> pl.DataFrame:

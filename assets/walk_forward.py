@@ -59,6 +59,7 @@ def walk_forwards(project: Project) -> list[dg.AssetsDefinition]:
                 "chosen": row["params"],
                 "n_sets": row["n_sets"],
                 "oos_net_return": row["oos_net_return"],
+                "report": records.report_table(written),
                 "equity": records.sparkline(walked.returns["equity"].to_list()),
             },
         )

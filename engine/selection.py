@@ -20,6 +20,7 @@ import polars as pl
 from engine.backtest import Plan, decisions, grid, part, run, session_returns
 from engine.errors import InvalidInputError
 from engine.history import History
+from engine.report import PathResult, paths
 from engine.simulator.inputs import Market
 from engine.simulator.simulation import Simulation
 from engine.statistics import sharpe_ratio
@@ -44,6 +45,7 @@ class Walked(NamedTuple):
     returns: pl.DataFrame  # session equity return gross_exposure, out-of-sample
     simulation: Simulation
     bars: Market  # out-of-sample
+    paths: Sequence[PathResult]  # out-of-sample, on each path policy
 
 
 def trials(
@@ -84,7 +86,7 @@ def walk(
     simulation = run(on, decided, plan, rows=rows, close_at_end=True)
     bars, _ = part(on, decided, rows)
     returns = session_returns(simulation, on.sessions[first:end], of=out_of_sample, cash=plan.rules.cash)
-    return Walked(chosen, returns, simulation, bars)
+    return Walked(chosen, returns, simulation, bars, paths(on, decided, plan, rows=rows, close_at_end=True))
 
 
 def best(tried: Sequence[Trial]) -> Trial:

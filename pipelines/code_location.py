@@ -11,6 +11,7 @@ from assets.maintenance import compaction
 from assets.market_data import market_data
 from assets.promotion import promotion_reviews
 from assets.scorecard import scorecards
+from assets.twin_replay import twin_replays
 from assets.walk_forward import walk_forwards
 from assets.warehouse import warehouse
 from pipelines.jobs import jobs
@@ -26,7 +27,8 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 def build(workplace: Workplace) -> dg.Definitions:
     project = workplace.project
     market = [one for dataset in project.datasets.values() for one in market_data(project, dataset)]
-    makers = (backtests, walk_forwards, scorecards, control_assets, promotion_reviews, data_docs_assets)
+    gate = (control_assets, twin_replays, promotion_reviews)
+    makers = (backtests, walk_forwards, scorecards, *gate, data_docs_assets)
     research = [make(project) for make in makers]
     checks = [one for one in market if isinstance(one, dg.AssetChecksDefinition)]
     assets = [one for one in market if not isinstance(one, dg.AssetChecksDefinition)]

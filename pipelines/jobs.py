@@ -15,7 +15,7 @@ _SELECTED = {
     RESEARCH: (["certificates", "backtest"], "Prove, backtest and count the trials of a strategy version."),
     WALK_FORWARD: (["walk_forward"], "Choose in-sample, judge out-of-sample."),
     SCORECARDS: (["scorecard"], "Measure what the backtest and the windows left."),
-    CONTROLS: (["controls"], "Send the negative controls through the gate."),
+    CONTROLS: (["controls", "twin_replay"], "Send the negative controls through the gate, and a sample to the twin."),
     REVIEWS: (["promotion_review"], "Decide whether a strategy version may move up a stage."),
     MAINTENANCE: (["compaction", "warehouse"], "Put the lake in order, then rebuild the warehouse and swap it in."),
     DATA_DOCS: (["data_docs"], "Hold the warehouse against every expectation."),

@@ -8,7 +8,7 @@ computed from (`assets/inputs.py`), and everything it reads is there:
    receipts, rules or features changed. A data set whose newest session blocked gets no features
    and no research.
 2. `research`, `walk_forward` for complete windows, `scorecards`, each once what it reads is done.
-3. `controls`, then `review_promotions` for whatever was measured anew or has expired.
+3. `controls` with a replay on the twin, then `review_promotions` for whatever was measured anew or has expired.
 4. `maintenance`, when a table changed and nothing else is due, but for what fails whenever it is tried.
 
 Terminal, schedule and sensors all ask here, so they agree; when nothing changed it is empty.
@@ -19,7 +19,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from assets import controls, corporate_actions, inputs, research, universe
+from assets import controls, corporate_actions, inputs, research, twin_replay, universe
 from assets.partitions import AS_OF_TAG, partition_of
 from assets.promotion import NEXT_STAGE
 from pipelines import jobs
@@ -227,8 +227,10 @@ def _strategy(
 
 def _controls(project: Project, lake: Lake, last: date) -> Iterator[Work]:
     wanted = inputs.controls(project, controls.definitions(project), lake, last=last)
-    if inputs.recorded(lake, "controls").get(inputs.ALL) != wanted:
-        yield Work(jobs.CONTROLS, (), wanted, last)
+    replayed = twin_replay.inputs_of(lake)
+    judged = inputs.recorded(lake, "controls").get(inputs.ALL) == wanted
+    if not judged or inputs.recorded(lake, "twin_replay").get(inputs.ALL) != replayed:
+        yield Work(jobs.CONTROLS, (), document_hash([wanted, replayed]), last, only=("twin_replay",) if judged else ())
 
 
 def _reviews(

@@ -38,7 +38,7 @@ METRICS: Mapping[str, str] = {
     "net_return_worst_regime": "the lowest net return of any regime",
     "profit_concentration": "share of the gross profit that the five best trades made",
     "break_even_cost_multiple": "how many times the modelled costs bring the net return to zero",
-    "capacity": "capital in account currency at which the edge pays for its own impact",
+    "capacity": "capital in account currency at which slippage by volume and impact take half of the edge",
     "excess_sharpe": "Sharpe ratio over holding the same instruments at the same average exposure",
     "beta": "slope of the session returns on those of holding the same instruments",
     "alpha_lower": "lower bound of the bootstrap interval of the return not explained by beta",

@@ -430,6 +430,27 @@ TABLES: dict[str, Table] = {
             partition_by="strategy",
         ),
         _table(
+            "backtest_report",
+            "A backtest or window on one of the three paths; costs and size that it bears stand beside the judged path.",
+            {
+                "strategy": pl.String,
+                "scope": pl.String,
+                "path": pl.String,
+                "net_result": pl.Float64,
+                "net_return": pl.Float64,
+                "n_trades": pl.Int64,
+                "ambiguous_share": pl.Float64,
+                "entry_bar_exits": pl.Int64,
+                "break_even_cost_multiple": pl.Float64,
+                "break_even_reason": pl.String,
+                "capacity": pl.Float64,
+                "capacity_reason": pl.String,
+            },
+            key="strategy scope path",
+            nullable="ambiguous_share break_even_cost_multiple break_even_reason capacity capacity_reason",
+            partition_by="strategy",
+        ),
+        _table(
             "rejections",
             "Orders that were wanted and refused, with the reason.",
             {

@@ -1,6 +1,6 @@
 """Slow, obvious twins of the kernels. They import nothing from the code under test.
 
-The simulator has a twin of its own in `fills_oracle.py`.
+The simulator's is `replayed`. It lives in `quality/fills_oracle.py`, because every night asks it too.
 
 `judged`, `followed`, `filled` and `digested` are the judge of bars and what their sessions are counted by, row by row over
 dictionaries, written from the contract `data.md`.
@@ -11,6 +11,10 @@ import itertools
 import math
 import struct
 from datetime import UTC, datetime, time, timedelta
+
+from quality.fills_oracle import replayed
+
+__all__ = ["digested", "filled", "followed", "judged", "replayed"]
 
 OHLC = ("open", "high", "low", "close")
 OHLCV = (*OHLC, "volume")

@@ -87,3 +87,19 @@ def test_the_document_says_what_it_ran_with(run) -> None:
     assert document["risk"] == {"max_open_positions": 1}
     assert document["costs"]["participation"] == 0.2
     assert set(document["instruments"]) == {"A.V", "B.V"}
+
+
+def test_the_report_has_the_three_paths_and_what_the_judged_one_bears(run) -> None:
+    result, _, written = run
+    report = written["backtest_report"]
+    assert report["path"].to_list() == ["adverse", "likely", "favourable"]
+    judged = report.row(0, named=True)
+    net = result.simulation.equity[-1] - 10_000
+    assert judged["net_result"] == pytest.approx(net)
+    assert judged["net_result"] <= report["net_result"].max()
+    assert (judged["break_even_cost_multiple"] is None) == (judged["break_even_reason"] is not None)
+    assert (judged["capacity"] is None) == (judged["capacity_reason"] is not None)
+    assert report["capacity"][1:].null_count() == report["capacity_reason"][1:].null_count() == 2
+    table = records.report_table(written).md_str
+    assert [line.split(" |")[0] for line in table.splitlines()[2:5]] == ["| adverse", "| likely", "| favourable"]
+    assert f"Net result from {report['net_result'].min():,.2f} to {report['net_result'].max():,.2f}" in table

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.simulator.scenario import simulated
-from tests.fills_oracle import Book, Terms, ceiled, equal_risk_weights, floored, replayed
+from quality.fills_oracle import Book, Terms, ceiled, equal_risk_weights, floored, replayed
 
 FLAT = [100, 100, 100, 100, 1000]
 START = datetime(2024, 1, 1, tzinfo=UTC)

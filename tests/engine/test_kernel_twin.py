@@ -6,8 +6,8 @@ import pytest
 from hypothesis import assume, given, settings
 
 from engine.simulator.scenario import simulated
+from quality.fills_oracle import replayed
 from tests.engine.test_fills_oracle import SCENARIOS, portfolios, scenarios
-from tests.fills_oracle import replayed
 
 NEAR = {"rel_tol": 1e-9, "abs_tol": 1e-8}
 

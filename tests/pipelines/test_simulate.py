@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.cli import simulate as command
 from pipelines.cli.main import main
-from tests.fills_oracle import replayed
+from quality.fills_oracle import replayed
 from tests.write_fills_guide import GUIDE, ROOT, rendered
 
 SCENARIO = """\

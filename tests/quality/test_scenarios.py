@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from quality.configuration import parse
 from quality.errors import ConfigurationError
+from quality.fills_oracle import replayed
 from quality.risk import Guards, RiskPolicy
 from quality.scenarios import Scenario
 from tests.engine.test_fills_oracle import SCENARIOS
-from tests.fills_oracle import replayed
 
 FLAT = [100, 101, 99, 100, 1000]
 WIDE = [100, 112, 88, 100, 1000]
