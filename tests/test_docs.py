@@ -16,7 +16,7 @@ from benchmarks.run import BENCHMARKS, RESULTS, with_table
 from engine.causal import BAR_COLUMNS
 from engine.strategy import decide
 from pipelines.cli.main import app
-from quality import datasets
+from quality import datasets, sizing
 from quality.bars import ROW_RULES
 from quality.configuration import Record, parse
 from quality.datasets import Dataset, FormerName, Instrument
@@ -25,7 +25,7 @@ from quality.policies import CalendarsPolicy, Correction, Costs, Freshness, Limi
 from quality.promotion import PromotionPolicy
 from quality.risk import Risk
 from quality.scenarios import Scenario
-from quality.strategies import StrategyConfiguration
+from quality.strategies import Account, Exits, StrategyConfiguration
 from quality.tables import TABLES
 from quality.universe import Universe, UniversePolicy
 from resources.lake import Lake
@@ -59,6 +59,7 @@ SOURCES = {source.model_fields["kind"].annotation.__args__[0]: source for source
 GUIDED = {
     "check": (Correction,),
     "corporate-actions": (FormerName,),
+    "size-and-risk": (Account, Exits, *sizing.Sizer.__origin__.__args__),
     "sources": (SOURCES["sample"], SOURCES["ccxt"], SOURCES["http_daily"], SOURCES["synthetic"]),
     "universe": (Universe,),
     "your-own-files": (SOURCES["files"],),
@@ -79,6 +80,7 @@ EXAMPLES: dict[str, tuple[type[BaseModel], ...]] = {
     "docs/guides/check.md": (CalendarsPolicy,),
     "docs/guides/corporate-actions.md": (Listed,),
     "docs/guides/fills.md": (Scenario,) * len([*(ROOT / "docs/guides/fills").iterdir()]),
+    "docs/guides/size-and-risk.md": (StrategyConfiguration,),
     "docs/guides/sources.md": (Sourced,) * 5,
     "docs/guides/universe.md": (UniversePolicy,),
     "docs/guides/your-own-files.md": (Sourced,),
