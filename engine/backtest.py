@@ -23,8 +23,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from engine.bars import PRICES
+from engine.causal import Bars
 from engine.errors import UnusableBarError
 from engine.history import History
+from engine.indicators import atr as average_true_range
 from engine.simulator import inputs
 from engine.simulator.simulation import Simulation, simulate
 from engine.sleeves import simulate_sleeves
@@ -112,14 +114,27 @@ def grid(history: History, plan: Plan) -> Grid:
 
 
 def decisions(strategy: Strategy, history: History, plan: Plan, on: Grid) -> inputs.Decisions:
-    """What the strategy decides on each bar's close, on the grid; False where an instrument has no bar."""
+    """What the strategy decides on each bar's close, on the grid; False where an instrument has no bar.
+
+    An entry is a decision on its exits too: while an average true range of theirs is not warm, nothing is entered.
+    """
+    cold = _warm_up_of(plan.rules.exits)
     signals: dict[str, Any] = {name: np.zeros(on.bars.closes.shape, dtype=np.bool_) for name in _SIGNALS.values()}
     for column, (instrument, rows) in enumerate(zip(plan.instruments, on.rows_of, strict=True)):
         decided = decide(strategy, history.frames[instrument.id], plan.timeframe)
         for signal, name in _SIGNALS.items():
             signals[name][rows, column] = decided[signal].to_numpy()
+        for name in ("enter_long", "enter_short"):
+            signals[name][rows[:cold], column] = False
     none = np.full(on.bars.closes.shape, np.nan)
     return inputs.Decisions(**signals, stop_distances=none, embargoed=on.embargoed)
+
+
+def _warm_up_of(exits: inputs.Exits) -> int:
+    """Bars of an instrument's own until older ones weigh nothing in what its exits are measured by."""
+    distances = (exits.stop, exits.trail, exits.runner_trail)
+    lengths = [one.length for one in distances if one is not None and one.length is not None]
+    return max((average_true_range(Bars(_DAILY), length).warm_up for length in lengths), default=0)
 
 
 def part(on: Grid, decided: inputs.Decisions, rows: tuple[int, int]) -> tuple[inputs.Market, inputs.Decisions]:

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.backtest import decisions, grid, run, session_returns
-from engine.simulator.inputs import Exits
+from engine.causal import Bars
+from engine.indicators import atr
+from engine.simulator.inputs import Exits, Trail
 from engine.simulator.inputs import Stop as ProtectiveStop
 from engine.simulator.simulation import Simulation
 from tests.makers import (
@@ -221,14 +223,26 @@ def test_a_run_leaves_nothing_open_when_asked():
     assert backtest(history, plan_of("X"), close_at_end=True).trades["pnl"].tolist() == [20]
 
 
+def test_nothing_is_entered_while_the_ranges_of_the_exits_are_not_warm():
+    """Wilder's mean over 3 bars forgets to a billionth in 52; the shorter one of a trail is warm by then."""
+    closes = 100 + np.arange(60) % 7
+    history = history_of({"X": flat_bars([*map(float, closes)], said=dict.fromkeys(range(60), BUY))})
+    exits = Exits(stop=ProtectiveStop(atr=2.0, length=3), trail=Trail(atr=3.0, length=2))
+    plan = plan_of("X", exits=exits)
+    decided = decisions(Scripted(), history, plan, grid(history, plan)).enter_long[:, 0]
+    assert np.flatnonzero(decided)[0] == atr(Bars("1d"), 3).warm_up > atr(Bars("1d"), 2).warm_up
+    assert decided[np.flatnonzero(decided)[0] :].all()
+    assert (2 / 3) ** np.flatnonzero(decided)[0] < 1e-9
+
+
 def test_what_is_measured_is_measured_on_the_bars_before_a_range_too():
-    closes = [100, 102, 99, 103, 98, 101, 104]
-    history = history_of({"X": flat_bars(closes, said={4: BUY})})
+    closes = 100 + np.arange(60) % 7
+    history = history_of({"X": flat_bars([*map(float, closes)], said={56: BUY})})
     plan = plan_of("X", exits=Exits(stop=ProtectiveStop(atr=2.0, length=3)))
-    (order,) = backtest(history, plan, rows=(4, 7)).orders[:1]
+    (order,) = backtest(history, plan, rows=(56, 60)).orders[:1]
     whole = backtest(history, plan).orders[0]
     assert order["distance_seen"] == whole["distance_seen"] > 0
-    assert (order["decided_on"], whole["decided_on"]) == (0, 4)
+    assert (order["decided_on"], whole["decided_on"]) == (0, 56)
 
 
 # Returns at session closes
