@@ -112,3 +112,48 @@ def everything(  # noqa: C901, PLR0912 - one bare loop
         equity[t], peak = now, max(peak, now)
         waiting = signals[t, 0]
     return n
+
+
+@njit(nogil=True)
+def averages(closes: Any, lengths: Any) -> Any:
+    """One row per length; NaN for the first bars."""
+    out = np.full((lengths.size, closes.size), np.nan)
+    for row in range(lengths.size):
+        n, total = lengths[row], 0.0
+        for t in range(closes.size):
+            total += closes[t] - (closes[t - n] if t >= n else 0.0)
+            if t >= n - 1:
+                out[row, t] = total / n
+    return out
+
+
+@njit(nogil=True)
+def crosses(fast: Any, slow: Any, signals: Any) -> None:
+    """1 where the fast average crosses above the slow one, 2 where below."""
+    above = fast[0] > slow[0]
+    for t in range(fast.size):
+        now = fast[t] > slow[t]
+        signals[t, 0] = (1 if now else 2) if now != above and not np.isnan(slow[t - 1]) else 0
+        above = now
+
+
+@njit(nogil=True)
+def lean(opens: Any, closes: Any, signals: Any, equity: Any) -> tuple[float, float, float, float]:
+    """Half of equity long from cross to cross, with costs and no exits; net, mean, deviation and deepest drawdown."""
+    cash, quantity, waiting, before, peak, worst, total, squares = 1e6, 0.0, 0, 1e6, 1e6, 0.0, 0.0, 0.0
+    for t in range(equity.size):
+        if waiting & 1 and quantity == 0.0:
+            quantity = cash * 0.5 / opens[t, 0]
+            cash -= quantity * opens[t, 0] * (1.0 + TAKER)
+        elif waiting & 2 and quantity > 0.0:
+            cash, quantity = cash + quantity * opens[t, 0] * (1.0 - TAKER), 0.0
+        now = cash + quantity * closes[t, 0]
+        equity[t] = now
+        if now != before:
+            change = now / before - 1.0
+            total, squares, before, peak = total + change, squares + change * change, now, max(peak, now)
+            if now < peak * (1.0 - worst):
+                worst = 1.0 - now / peak
+        waiting = signals[t, 0]
+    mean = total / equity.size
+    return equity[-1] / 1e6 - 1.0, mean, np.sqrt(max(0.0, squares / equity.size - mean * mean)), worst

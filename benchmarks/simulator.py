@@ -14,7 +14,7 @@ from benchmarks import floors
 from benchmarks.run import Measured
 from engine.costs import FeePeriod, FeeTier
 from engine.simulator.compiled import ready
-from engine.simulator.drivers import Live, run, run_sleeves
+from engine.simulator.drivers import Live, run, run_sleeves, run_sweep
 from engine.simulator.inputs import (
     DEFAULT_LADDER,
     Decisions,
@@ -33,7 +33,8 @@ from engine.simulator.packing import desk_of, logs_of, reset, tape_of
 from engine.simulator.tape import Logs, Tape
 
 N_BARS, N_SERIES, BAR_US, ROOM = 420_768, 8, 300_000_000, (20_000, 8_000, 40_000)
-DAY_VOLUME = 288e6
+DAY_VOLUME, SHORT, ROUNDS = 288e6, 140_256, 3
+FAST, SLOW = list(range(10, 110, 5)), list(range(120, 620, 10))  # bars of the sweep's averages
 FEES = (FeePeriod(0, (FeeTier(0, 2, 5),)),)
 TYPICAL = Rules(
     *(1e6, Size("equity_share", 0.5), FEES),
@@ -68,9 +69,51 @@ def one_symbol_everything() -> Measured:
 
 
 def sleeves_two_threads() -> Measured:
-    tapes = [_tape(_series(seed)[:, :140_256], TYPICAL) for seed in range(100)]
-    run_sleeves(tapes[:2], 1e6)
-    return _measured(lambda: run_sleeves(tapes, 1e6, threads=2), lambda: [_floored(tape) for tape in tapes])
+    """Accounts of their own on two threads, beside the bare loop on one; each gives a hundred equity curves and logs."""
+    tapes = [_tape(_series(seed, SHORT), TYPICAL) for seed in range(100)]
+    run_sleeves(tapes[:2], 1e6, money=False)
+
+    def floor() -> list[tuple[int, Room]]:
+        rooms = [Room(np.empty(SHORT), np.empty((2_000, 4))) for _ in tapes]
+        return [(_floored(tape, room), room) for tape, room in zip(tapes, rooms, strict=True)]
+
+    floor()
+    seconds, floor_seconds = np.inf, np.inf
+    for _ in range(ROUNDS):
+        sleeves, taken = _timed(lambda: run_sleeves(tapes, 1e6, threads=2, money=False))
+        floored, taken_by_floor = _timed(floor)
+        seconds, floor_seconds = min(seconds, taken), min(floor_seconds, taken_by_floor)
+        for sleeve, (n, room) in zip(sleeves, floored, strict=True):
+            _same_strategy(len(sleeve.logs.trades), sleeve.logs.equity[-1], n, room.equity[-1])
+    return Measured(seconds, floor_seconds, "100 accounts x 140,256 bars; the floor on one thread")
+
+
+def sweep_1000() -> Measured:
+    """A thousand pairs of averages, crosses and statistics included, beside bare loops that know signals alone."""
+    closes = _series(0, SHORT)[3]
+    tape = _tape(_series(0, SHORT), TYPICAL)
+    averages = floors.averages(closes, np.array(FAST + SLOW))
+    pairs = [(a, len(FAST) + b) for a in range(len(FAST)) for b in range(len(SLOW))]
+
+    def signals_of(k: int, signals: NDArray[np.int8]) -> None:
+        floors.crosses(averages[pairs[k][0]], averages[pairs[k][1]], signals)
+
+    def floor() -> list[tuple[float, ...]]:
+        signals, equity = np.zeros((SHORT, 1), np.int8), np.empty(SHORT)
+        found = []
+        for k in range(len(pairs)):
+            signals_of(k, signals)
+            found.append(floors.lean(tape.opens, tape.closes, signals, equity))
+        return found
+
+    run_sweep(tape, 1e6, signals_of, 2)
+    floors.lean(tape.opens, tape.closes, np.zeros((SHORT, 1), np.int8), np.empty(SHORT))
+    seconds, floor_seconds = np.inf, np.inf
+    for _ in range(ROUNDS):
+        found, taken = _timed(lambda: run_sweep(tape, 1e6, signals_of, len(pairs), threads=2))
+        seconds, floor_seconds = min(seconds, taken), min(floor_seconds, _timed(floor)[1])
+    trades = sum(one.n_trades for one in found)
+    return Measured(seconds, floor_seconds, f"{len(pairs)} runs, {trades} trades, on two threads; the floor on one")
 
 
 def step_from_python() -> Measured:
@@ -85,13 +128,19 @@ def step_from_python() -> Measured:
     return Measured(seconds, note=f"{seconds / N_BARS * 1e6:.2f} µs a bar")
 
 
-def _series(seed: int) -> np.ndarray[Any, Any]:
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    begun = time.perf_counter()
+    found = work()
+    return found, time.perf_counter() - begun
+
+
+def _series(seed: int, n_bars: int = N_BARS) -> np.ndarray[Any, Any]:
     """Open, high, low, close, and where two averages cross up and down."""
     random = np.random.default_rng(seed)
-    closes = np.round(100 * np.exp(np.cumsum(random.normal(0, 1e-3, N_BARS))), 2)
+    closes = np.round(100 * np.exp(np.cumsum(random.normal(0, 1e-3, n_bars))), 2)
     opens = np.append(closes[:1], closes[:-1])
-    highs = np.maximum(opens, closes) * (1 + np.abs(random.normal(0, 3e-4, N_BARS)))
-    lows = np.minimum(opens, closes) * (1 - np.abs(random.normal(0, 3e-4, N_BARS)))
+    highs = np.maximum(opens, closes) * (1 + np.abs(random.normal(0, 3e-4, n_bars)))
+    lows = np.minimum(opens, closes) * (1 - np.abs(random.normal(0, 3e-4, n_bars)))
     sums = np.cumsum(np.append(0.0, closes))
     fast, slow = ((sums[200:] - sums[200 - n : -n]) / n for n in (50, 200))
     above = np.append(np.zeros(200, bool), (fast > slow)[1:])
@@ -137,12 +186,6 @@ def _seconds(work: Callable[[], object]) -> float:
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun
-
-
-def _measured(work: Callable[[], object], floor: Callable[[], object], note: str = "best of 3") -> Measured:
-    floor()
-    pairs = [(_seconds(work), _seconds(floor)) for _ in range(3)]
-    return Measured(min(pair[0] for pair in pairs), min(pair[1] for pair in pairs), note)
 
 
 def _touch(logs: Logs) -> None:

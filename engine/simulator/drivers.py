@@ -8,12 +8,13 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.simulator.books import log_order
 from engine.simulator.compiled import driver, ready, unit
-from engine.simulator.packing import desk_of, logs_of, with_signals
+from engine.simulator.packing import desk_of, logs_of, read_only, reset, with_signals
 from engine.simulator.pointers import ROOM, at, desk_at, logs_at, tape_at, write_at
 from engine.simulator.positions import fold, pnl_at, unrealised, write_trade
 from engine.simulator.quiet import glide
-from engine.simulator.step import log_order, step
+from engine.simulator.step import step
 from engine.simulator.tape import Desk, Logs, Tape
 from engine.simulator.words import SIGNALS_HERE
 
@@ -103,29 +104,68 @@ class Statistics(NamedTuple):
     n_fills: int
 
 
-def run_sleeves(tapes: Sequence[Tape], cash: float, *, threads: int = 2) -> list[tuple[Desk, Logs]]:
+class Sleeve(NamedTuple):
+    """What one of several accounts did; its logs have the rows that it filled and no others."""
+
+    account: Any
+    logs: Logs
+
+
+def run_sleeves(tapes: Sequence[Tape], cash: float, *, threads: int = 2, money: bool = True) -> list[Sleeve]:
     """Accounts of their own, a tape each: the same answers whatever the number of threads.
 
-    Threads of Python, because the compiled loop holds no lock; it needs no second, parallel compilation.
+    Threads of Python, because the compiled loop holds no lock; it needs no second, parallel compilation. Each keeps one
+    desk and one room for logs: a desk for every tape took longer to touch than the run.
     """
     ready()
+    found: list[Sleeve | None] = [None] * len(tapes)
+    waiting = iter(range(len(tapes)))
 
-    def sleeve(tape: Tape) -> tuple[Desk, Logs]:
-        room = _ROOM
+    def work() -> None:
+        worker = _Worker()
+        for k in waiting:
+            found[k] = worker.sleeve(tapes[k], cash, money=money)
+
+    _on_threads(work, min(threads, len(tapes)))
+    return [one for one in found if one is not None]
+
+
+class _Worker:
+    """One thread's desk and room for logs, kept from run to run."""
+
+    def __init__(self) -> None:
+        self._desk: Desk | None = None
+        self._room = logs_of(0, (4096, 2048, 8192))
+
+    def desk(self, tape: Tape, cash: float) -> Desk:
+        shape = (tape.terms.size, tape.ts.size)
+        if self._desk is None or (self._desk.hots.size, self._desk.traded.size) != shape:
+            self._desk = desk_of(tape, cash)
+        else:
+            reset(self._desk, tape, cash)
+        return self._desk
+
+    def sleeve(self, tape: Tape, cash: float, *, money: bool) -> Sleeve:
+        n_bars = tape.ts.size
+        columns = [np.empty(n) for n in (n_bars, n_bars * money, n_bars * money)]
         while True:
-            desk, logs = desk_of(tape, cash), logs_of(tape.ts.size, room)
-            run(tape, desk, logs, 0, tape.ts.size)
+            desk, logs = self.desk(tape, cash), Logs(*self._room[:3], *columns)
+            run(tape, desk, logs, 0, n_bars)
             account = desk.accounts[0]
             counted = (int(account["n_fills"]), int(account["n_trades"]), int(account["n_orders"]))
             if all(n <= log.size for n, log in zip(counted, logs[:3], strict=True)):
-                return desk, logs
-            room = (max(room[0], counted[0]), max(room[1], counted[1]), max(room[2], counted[2]))
+                rows = (log[:n].copy() for n, log in zip(counted, logs[:3], strict=True))
+                return Sleeve(account.copy(), Logs(*rows, *columns))
+            self._room = logs_of(0, (2 * counted[0], 2 * counted[1], 2 * counted[2]))
 
+
+def _on_threads(work: Callable[[], None], threads: int) -> None:
+    if threads <= 1:
+        work()
+        return
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(sleeve, tapes))
-
-
-_ROOM = (4096, 2048, 8192)
+        for done in [pool.submit(work) for _ in range(threads)]:
+            done.result()
 
 
 def run_sweep(
@@ -133,39 +173,73 @@ def run_sweep(
 ) -> list[Statistics]:
     """So many runs over one market; `signals_of` writes those of run `k` into a buffer, which is empty when it gets it.
 
-    Each thread keeps one buffer of signals and one equity curve, and logs nothing else: memory does not grow with `n`.
+    Each thread keeps one buffer of signals, one desk and one equity curve, and logs nothing else: memory does not grow
+    with `n`.
     """
     ready()
     found: list[Statistics | None] = [None] * n
+    waiting = iter(range(n))
 
-    def share(first: int) -> None:
-        signals = np.zeros(tape.closes.shape, np.int8)
-        logs = logs_of(tape.ts.size, (0, 0, 0), money=False)
-        own = tape._replace(rules=tape.rules.copy())  # in which the addresses of its desk stand
-        for k in range(first, n, threads):
-            signals[:] = 0
-            signals_of(k, signals)
-            heard = with_signals(own, signals)
-            desk = desk_of(heard, cash)
-            run(heard, desk, logs, 0, tape.ts.size)
+    def work() -> None:
+        worker, logs = _Worker(), logs_of(tape.ts.size, (0, 0, 0), money=False)
+        heard = Heard(tape._replace(rules=tape.rules.copy()))  # in which the addresses of its desk stand
+        for k in waiting:
+            heard.signals[:] = 0
+            signals_of(k, heard.signals)
+            heard.listen()
+            desk = worker.desk(heard.tape, cash)
+            run(heard.tape, desk, logs, 0, tape.ts.size)
             account = desk.accounts[0]
             found[k] = Statistics(*_measured(logs.equity, cash), int(account["n_trades"]), int(account["n_fills"]))
 
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(share, range(threads)))
+    _on_threads(work, min(threads, n))
     return [one for one in found if one is not None]
+
+
+class Heard:
+    """A tape whose signals are written again and again; `listen` tells its clock about them."""
+
+    def __init__(self, tape: Tape) -> None:
+        n_bars, n = tape.closes.shape
+        self.signals = np.zeros((n_bars, n), np.int8)
+        self._before, self._clock = tape.clock & np.uint8(255 - SIGNALS_HERE), np.zeros(n_bars, np.uint8)
+        self._touched = np.zeros(n_bars + 1, np.int64)
+        self.tape = tape._replace(
+            signals=read_only(self.signals), clock=read_only(self._clock), touched=read_only(self._touched)
+        )
+
+    def listen(self) -> None:
+        _listen(self._before, self.signals, self._clock, self._touched)
+
+
+@driver
+def _listen(before: Any, signals: Any, clock: Any, touched: Any) -> int:
+    """Mark the bars with signals, and number those in whose clock anything stands."""
+    n = 0
+    for t in range(clock.size):
+        bits = 0
+        for i in range(signals.shape[1]):
+            bits |= signals[t, i]
+        clock[t] = before[t] | (SIGNALS_HERE if bits & 15 else 0)
+        touched[n] = t
+        n += int(clock[t] != 0)
+    touched[n] = 1 << 62
+    return n
 
 
 @driver
 def _measured(equity: NDArray[np.float64], cash: float) -> tuple[float, float, float, float]:
+    """Net, mean and deviation of returns, and the deepest drawdown: divided only where something moved, or fell deeper."""
     peak, before, worst, total, squares = cash, cash, 0.0, 0.0, 0.0
     for now in equity:
+        if now == before:
+            continue
         change = now / before - 1.0
         total += change
         squares += change * change
-        peak = max(peak, now)
-        worst = max(worst, peak - now if peak <= 0.0 else 1.0 - now / peak)
-        before = now
+        peak, before = max(peak, now), now
+        if now < peak * (1.0 - worst):
+            worst = max(worst, peak - now if peak <= 0.0 else 1.0 - now / peak)
     n = equity.size
     mean = total / n
     return equity[n - 1] / cash - 1.0, mean, np.sqrt(max(0.0, squares / n - mean * mean)), worst

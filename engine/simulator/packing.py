@@ -195,7 +195,7 @@ def tape_of(
         events=events,
         decisions=listed,
     )
-    return Tape._make(column if column.dtype.names else _read_only(column) for column in tape)
+    return Tape._make(column if column.dtype.names else read_only(column) for column in tape)
 
 
 def desk_of(tape: Tape, cash: float) -> Desk:
@@ -618,7 +618,7 @@ def _grid(values: Floats | None) -> Floats:
     return _NO_GRID if values is None else np.ascontiguousarray(values, dtype=np.float64)
 
 
-def _read_only(column: NDArray[Any]) -> NDArray[Any]:
+def read_only(column: NDArray[Any]) -> NDArray[Any]:
     """The same memory: compiled code knows one type of column, whether what was handed in may be written or not."""
     view = column.view()
     view.flags.writeable = False
@@ -630,4 +630,4 @@ def with_signals(tape: Tape, signals: NDArray[np.int8]) -> Tape:
     clock = tape.clock & np.uint8(255 - SIGNALS_HERE)
     clock[(signals[:, 0] if signals.shape[1] == 1 else np.bitwise_or.reduce(signals, axis=1)) & 15 != 0] |= SIGNALS_HERE
     touched = np.append(np.flatnonzero(clock), 1 << 62)
-    return tape._replace(signals=_read_only(signals), clock=_read_only(clock), touched=_read_only(touched))
+    return tape._replace(signals=read_only(signals), clock=read_only(clock), touched=read_only(touched))
