@@ -93,11 +93,13 @@ def _brief(tape: Tape, desk: Desk, d: Record, t: int, i: int) -> int:
     d.stop_distance = plan.stop * _column(tape, plan.stop_column, t, i, np.nan)
     d.trail_distance = plan.trail * _column(tape, plan.trail_column, t, i, np.nan)
     d.share = _column(tape, size.column, t, i, np.nan) if size.model == SHARE_COLUMN else np.nan
-    d.multiplier = _column(tape, rules.multiplier_column, t, i, 1.0)
-    d.refusal = _column(tape, rules.refusal_column, t, i, np.nan)
-    d.regime = _column(tape, rules.regime_column, t, i, np.nan)
-    d.strength = _column(tape, rules.strength_column, t, i, np.nan)
-    d.confidence = _column(tape, rules.confidence_column, t, i, np.nan)
+    d.multiplier, d.refusal, d.regime, d.strength, d.confidence = 1.0, np.nan, np.nan, np.nan, np.nan
+    if rules.has_opinions:
+        d.multiplier = _column(tape, rules.multiplier_column, t, i, 1.0)
+        d.refusal = _column(tape, rules.refusal_column, t, i, np.nan)
+        d.regime = _column(tape, rules.regime_column, t, i, np.nan)
+        d.strength = _column(tape, rules.strength_column, t, i, np.nan)
+        d.confidence = _column(tape, rules.confidence_column, t, i, np.nan)
     d.correlation_long, d.correlation_short = -np.inf, -np.inf
     if tape.correlations.size:
         d.correlation_long = _highest_correlation(tape, desk, t, i, 1)

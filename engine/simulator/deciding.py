@@ -169,7 +169,7 @@ def _refuse_signal(rules: Record, s: Record, account: Record, side: int, reason:
     refuse(s.orders[k], account, reason)
 
 
-@unit("rules account decision int")
+@rule
 def follow_signal(
     rules: Record,
     account: Record,

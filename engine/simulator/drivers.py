@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from engine.simulator.books import log_order
 from engine.simulator.compiled import driver, ready, unit
-from engine.simulator.packing import desk_of, logs_of, read_only, reset, with_signals
+from engine.simulator.packing import (
+    begin_again,
+    beginning,
+    desk_of,
+    logs_of,
+    read_only,
+    reset,
+    with_signals,
+)
 from engine.simulator.pointers import ROOM, at, desk_at, logs_at, tape_at, write_at
 from engine.simulator.positions import fold, pnl_at, unrealised, write_trade
 from engine.simulator.quiet import glide
@@ -181,13 +189,14 @@ def run_sweep(
     waiting = iter(range(n))
 
     def work() -> None:
-        worker, logs = _Worker(), logs_of(tape.ts.size, (0, 0, 0), money=False)
-        heard = Heard(tape._replace(rules=tape.rules.copy()))  # in which the addresses of its desk stand
+        logs, heard = logs_of(tape.ts.size, (0, 0, 0), money=False), Heard(tape._replace(rules=tape.rules.copy()))
+        desk = desk_of(heard.tape, cash)  # whose addresses stand in those rules
+        fresh = beginning(desk)
         for k in waiting:
             heard.signals[:] = 0
             signals_of(k, heard.signals)
             heard.listen()
-            desk = worker.desk(heard.tape, cash)
+            begin_again(desk, fresh)
             run(heard.tape, desk, logs, 0, tape.ts.size)
             account = desk.accounts[0]
             found[k] = Statistics(*_measured(logs.equity, cash), int(account["n_trades"]), int(account["n_fills"]))
@@ -201,28 +210,47 @@ class Heard:
 
     def __init__(self, tape: Tape) -> None:
         n_bars, n = tape.closes.shape
-        self.signals = np.zeros((n_bars, n), np.int8)
-        self._before, self._clock = tape.clock & np.uint8(255 - SIGNALS_HERE), np.zeros(n_bars, np.uint8)
-        self._touched = np.zeros(n_bars + 1, np.int64)
+        self._before, self._clock = _in_words(np.uint8, n_bars), _in_words(np.uint8, n_bars)
+        self._before[:n_bars] = tape.clock & np.uint8(255 - SIGNALS_HERE)
+        self._signals, self._touched = _in_words(np.int8, n_bars * n), np.zeros(n_bars + 1, np.int64)
+        self.signals = self._signals[: n_bars * n].reshape(n_bars, n)
         self.tape = tape._replace(
-            signals=read_only(self.signals), clock=read_only(self._clock), touched=read_only(self._touched)
+            signals=read_only(self.signals), clock=read_only(self._clock[:n_bars]), touched=read_only(self._touched)
         )
 
     def listen(self) -> None:
-        _listen(self._before, self.signals, self._clock, self._touched)
+        n = self.signals.shape[1]
+        words = (self._before.view(np.int64), self._signals.view(np.int64))
+        _listen(*words, self._before, self.signals, self._clock, self._touched, n)
+
+
+def _in_words(kind: type[np.generic], n: int) -> NDArray[Any]:
+    """Zeros, so many that they can be read eight at a time."""
+    return np.zeros(-(-n // 8) * 8, kind)
 
 
 @driver
-def _listen(before: Any, signals: Any, clock: Any, touched: Any) -> int:
-    """Mark the bars with signals, and number those in whose clock anything stands."""
+def _listen(
+    quiet_words: Any, silent_words: Any, before: Any, signals: Any, clock: Any, touched: Any, width: int
+) -> int:
+    """Mark the bars with signals, and list those in whose clock anything stands: eight are seen at once to have nothing."""
     n = 0
-    for t in range(clock.size):
-        bits = 0
-        for i in range(signals.shape[1]):
-            bits |= signals[t, i]
-        clock[t] = before[t] | (SIGNALS_HERE if bits & 15 else 0)
-        touched[n] = t
-        n += int(clock[t] != 0)
+    for word in range(quiet_words.size):
+        stands = quiet_words[word]
+        for k in range(word * width, min(word * width + width, silent_words.size)):
+            stands |= silent_words[k]
+        for t in range(8 * word, 8 * word + 8):
+            clock[t] = before[t]
+        if stands:
+            for t in range(8 * word, min(8 * word + 8, signals.shape[0])):
+                says = 0
+                for i in range(width):
+                    says |= signals[t, i]
+                if says & 15:
+                    clock[t] |= SIGNALS_HERE
+                if clock[t]:
+                    touched[n] = t << 8 | clock[t]
+                    n += 1
     touched[n] = 1 << 62
     return n
 

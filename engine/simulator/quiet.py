@@ -51,18 +51,24 @@ def _within(lows: Any, highs: Any, first: int, end: int, low_band: float, high_b
 
 
 @rule
-def _stretch(tape: Tape, account: Record, first: int, end: int) -> int:
-    """Up to the next bar in whose calendar anything stands; with it where that is but a decision on its close."""
-    clock = values_of(tape.clock)
-    if clock[first] & DECIDES:
-        return first + 1
-    k = account.next_touched
-    while tape.touched[k] <= first:
+def _stretch(tape: Tape, account: Record, first: int, end: int) -> tuple[int, int, int]:
+    """What stands in the calendar of `first`, where the stretch from it on ends, and what stands in that of its last bar.
+
+    It ends with the next bar in whose calendar anything stands, where that is but a decision on its close, else before.
+    """
+    touched, k, here = values_of(tape.touched), account.next_touched, 0
+    while touched[k] >> 8 < first:
         k += 1
-    account.next_touched, touched = k, tape.touched[k]
-    if touched < end and not clock[touched] & ~DECIDES:
-        touched += 1
-    return min(end, touched)
+    account.next_touched = k
+    if touched[k] >> 8 == first:
+        here = touched[k] & 255
+        k += 1
+    if here & DECIDES:
+        return here, first + 1, here
+    stop, there = touched[k] >> 8, touched[k] & 255
+    if stop < end and not there & ~DECIDES:
+        return here, stop + 1, there
+    return here, min(end, stop), 0
 
 
 @rule
@@ -246,11 +252,14 @@ def glide(tape: Tape, desk: Desk, logs: Logs, first: int, end: int) -> int:
     Any doubt ends the stretch: `step` decides. Tests hold both to the same bytes.
     """
     account, h, s, rules = desk.accounts[0], desk.hots[0], desk.states[0], tape.rules[0]
-    clock, rate = values_of(tape.clock), desk.cells[0].rate
+    rate = desk.cells[0].rate
     least = -np.inf if account.killed else 1.0 - rules.kill_switch + 1e-9
     end = min(end, account.alarm)
-    while first < end and h.coin == 0.0 and h.trails < 2 and not clock[first] & LOUD:
-        before, stop = account.equity, _stretch(tape, account, first, end)
+    while first < end and h.coin == 0.0 and h.trails < 2:
+        here, stop, there = _stretch(tape, account, first, end)
+        if here & LOUD:
+            break
+        before = account.equity
         quiet = stop
         _fetch(tape, stop)
         if h.trails:
@@ -264,10 +273,10 @@ def glide(tape: Tape, desk: Desk, logs: Logs, first: int, end: int) -> int:
                 _see_over(tape, h, first, quiet)
         if quiet == first:
             break
-        if clock[first] & NEW_DAY:
+        if here & NEW_DAY:
             account.day_equity = before
         _write_over(tape, logs, h, account, rate, first, quiet)
         first = quiet
-        if quiet == stop and clock[stop - 1] & DECIDES:
+        if quiet == stop and there & DECIDES:
             decide(tape, desk, logs, account, stop - 1)
     return first

@@ -341,7 +341,7 @@ def _next_entry(desk: Desk, account: Record, after: int) -> tuple[int, int]:
     return found, place
 
 
-@unit("rules terms state account box cell int")
+@rule
 def _entry_at_open(
     rules: Record,
     terms: Record,
@@ -416,7 +416,7 @@ def _exits_of_open(tape: Tape, desk: Desk, logs: Logs, account: Record, stirs: i
     return 0
 
 
-@unit("tape desk logs account")
+@rule
 def _open_entries(tape: Tape, desk: Desk, logs: Logs, account: Record) -> int:
     i, k = _next_entry(desk, account, 0)
     while i >= 0:
