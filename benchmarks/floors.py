@@ -49,6 +49,55 @@ def typical(opens: Any, highs: Any, lows: Any, closes: Any, signals: Any, equity
 
 
 @njit(nogil=True)
+def shared(
+    opens: Any, highs: Any, lows: Any, closes: Any, signals: Any, share: float, equity: Any, trades: Any
+) -> int:
+    """The same with many instruments out of one account: one row of prices after the other."""
+    width, cash, now, n = opens.shape[1], 1e6, 1e6, 0
+    quantity, wanted, stop, entry = np.zeros(width), np.zeros(width), np.zeros(width), np.zeros(width)
+    first, second, leg, paid = np.zeros(width), np.zeros(width), np.zeros(width), np.zeros(width)
+    rung, entered, waiting = np.zeros(width, np.int64), np.zeros(width, np.int64), np.zeros(width, np.int8)
+    for t in range(equity.size):
+        held = 0.0
+        for i in range(width):
+            leaves = 0.0
+            if quantity[i] > 0.0:
+                if waiting[i] & 2:
+                    leaves = opens[t, i]
+                elif lows[t, i] <= stop[i]:
+                    leaves = min(opens[t, i], stop[i])
+                elif rung[i] < 2 and highs[t, i] > (first[i] if rung[i] == 0 else second[i]):
+                    if rung[i] == 0:
+                        cash += leg[i] * max(opens[t, i], first[i]) * (1.0 - MAKER)
+                        paid[i] += leg[i] * max(opens[t, i], first[i]) * (1.0 - MAKER)
+                        quantity[i], stop[i], rung[i] = quantity[i] - leg[i], entry[i], 1
+                    if highs[t, i] > second[i]:
+                        cash += leg[i] * max(opens[t, i], second[i]) * (1.0 - MAKER)
+                        paid[i] += leg[i] * max(opens[t, i], second[i]) * (1.0 - MAKER)
+                        quantity[i], rung[i] = quantity[i] - leg[i], 2
+                if leaves > 0.0:
+                    got = quantity[i] * leaves * (1.0 - SPREAD - SLIP) * (1.0 - TAKER)
+                    cash, quantity[i] = cash + got, 0.0
+                    trades[n, 0], trades[n, 1], trades[n, 2], trades[n, 3] = entered[i], t, entry[i], paid[i] + got
+                    n += 1
+            elif waiting[i] & 1:
+                quantity[i], rung[i], entered[i] = wanted[i], 0, t
+                entry[i] = opens[t, i] * (1.0 + SPREAD + SLIP)
+                leg[i], paid[i] = 0.4 * quantity[i], -quantity[i] * entry[i] * (1.0 + TAKER)
+                cash += paid[i]
+                stop[i], first[i] = entry[i] * (1.0 - STOP), entry[i] * (1.0 + STOP)
+                second[i] = entry[i] * (1.0 + 2.5 * STOP)
+            held += quantity[i] * closes[t, i]
+        now = cash + held
+        equity[t] = now
+        for i in range(width):
+            waiting[i] = signals[t, i]
+            if waiting[i] & 1:
+                wanted[i] = now * share / closes[t, i]
+    return n
+
+
+@njit(nogil=True)
 def everything(  # noqa: C901, PLR0912 - one bare loop
     opens: Any,
     highs: Any,

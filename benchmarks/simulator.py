@@ -14,7 +14,7 @@ from benchmarks import floors
 from benchmarks.run import Measured
 from engine.costs import FeePeriod, FeeTier
 from engine.simulator.compiled import ready
-from engine.simulator.drivers import Live, run, run_sleeves, run_sweep
+from engine.simulator.drivers import Live, listen, run, run_sleeves, run_sweep, writable
 from engine.simulator.inputs import (
     DEFAULT_LADDER,
     Decisions,
@@ -30,7 +30,7 @@ from engine.simulator.inputs import (
     Trail,
 )
 from engine.simulator.packing import desk_of, logs_of, reset, tape_of
-from engine.simulator.tape import Logs, Tape
+from engine.simulator.tape import Desk, Logs, Tape
 
 N_BARS, N_SERIES, BAR_US, ROOM = 420_768, 8, 300_000_000, (20_000, 8_000, 40_000)
 DAY_VOLUME, SHORT, ROUNDS = 288e6, 140_256, 3
@@ -86,6 +86,61 @@ def sleeves_two_threads() -> Measured:
         for sleeve, (n, room) in zip(sleeves, floored, strict=True):
             _same_strategy(len(sleeve.logs.trades), sleeve.logs.equity[-1], n, room.equity[-1])
     return Measured(seconds, floor_seconds, "100 accounts x 140,256 bars; the floor on one thread")
+
+
+def shared_account() -> Measured:
+    """A hundred instruments out of one account, bar after bar through all of them, beside a bare loop that shares cash."""
+    rules = TYPICAL._replace(size=Size("equity_share", 0.01))
+    tape = _tape(np.stack([_series(seed, SHORT) for seed in range(100)], axis=2), rules)
+    needed = (300_000, 120_000, 700_000)
+    desk, logs, room = desk_of(tape, 1e6), logs_of(SHORT, needed, money=False), _room(SHORT, needed[1])
+    prices = (tape.opens, tape.highs, tape.lows, tape.closes, tape.signals)
+    ready()
+    run(tape, desk, logs, 0, 0)
+    _touch(logs)
+    floors.shared(*prices, 0.01, *room)
+    seconds, floor_seconds = np.inf, np.inf
+    for _ in range(ROUNDS):
+        reset(desk, tape, 1e6)
+        seconds = min(seconds, _timed(lambda: run(tape, desk, logs, 0, SHORT))[1])
+        n_floored, taken = _timed(lambda: floors.shared(*prices, 0.01, *room))
+        floor_seconds = min(floor_seconds, taken)
+        _same_strategy(int(desk.accounts[0]["n_trades"]), logs.equity[-1], n_floored, room.equity[-1])
+    return Measured(seconds, floor_seconds, f"{n_floored} trades, {seconds / SHORT / 100 * 1e9:.1f} ns a bar and instrument")
+
+
+def one_symbol_from_closes() -> Measured:
+    """From prices to equity: averages and crosses by the same loops on both sides, what the product packs, and the run."""
+    series = [_series(seed) for seed in range(N_SERIES)]
+    logs, room, seconds, floor_seconds = logs_of(N_BARS, ROOM, money=False), _room(N_BARS), 0.0, 0.0
+    _touch(logs)
+    for one in series[:1] + series:
+        tape = _tape(one, TYPICAL)
+        own, signals = writable(tape)
+        desk = desk_of(own, 1e6)
+        ready()
+
+        def kernel(own: Tape = own, signals: NDArray[np.int8] = signals, desk: Desk = desk) -> None:
+            fast, slow = floors.averages(own.closes.reshape(-1), np.array([50, 200]))
+            floors.crosses(fast, slow, signals.reshape(-1))
+            listen(own)
+            run(own, desk, logs, 0, N_BARS)
+
+        def floor(tape: Tape = tape) -> int:
+            signals = np.empty((N_BARS, 1), np.int8)
+            fast, slow = floors.averages(tape.closes.reshape(-1), np.array([50, 200]))
+            floors.crosses(fast, slow, signals.reshape(-1))
+            return int(floors.typical(tape.opens, tape.highs, tape.lows, tape.closes, signals, *room))
+
+        taken, taken_by_floor = np.inf, np.inf
+        for _ in range(ROUNDS):
+            reset(desk, own, 1e6)
+            taken = min(taken, _timed(kernel)[1])
+            n, passed = _timed(floor)
+            taken_by_floor = min(taken_by_floor, passed)
+        _same_strategy(int(desk.accounts[0]["n_trades"]), logs.equity[-1], n, room.equity[-1])
+        seconds, floor_seconds = (seconds + taken, floor_seconds + taken_by_floor) if one is not series[0] or seconds else (0.0, 0.0)
+    return Measured(seconds / N_SERIES, floor_seconds / N_SERIES, "averages, crosses, clock and run")
 
 
 def sweep_1000() -> Measured:
@@ -151,18 +206,23 @@ def _series(seed: int, n_bars: int = N_BARS) -> np.ndarray[Any, Any]:
 
 
 def _tape(series: np.ndarray[Any, Any], rules: Rules, *, perpetual: bool = False) -> Tape:
-    opens, highs, lows, closes, up, down = (np.ascontiguousarray(row.reshape(-1, 1)) for row in series)
-    ts, no = np.arange(len(opens)) * BAR_US, np.zeros(opens.shape, bool)
-    market = Market(ts, ts + BAR_US, opens, highs, lows, closes, np.ones(opens.shape), np.zeros(opens.shape))
+    """Of rows of one instrument, or of [row, bar, instrument]."""
+    opens, highs, lows, closes, up, down = (np.ascontiguousarray(row.reshape(len(row), -1)) for row in series)
+    ts, shape = np.arange(len(opens)) * BAR_US, opens.shape
+    no = np.broadcast_to(np.False_, shape)
+    market = Market(
+        *(ts, ts + BAR_US, opens, highs, lows, closes), np.broadcast_to(1.0, shape), np.broadcast_to(0.0, shape)
+    )
     instrument = Instrument("X", 0.01, 0.0001, 5.0, 1.0)
     if perpetual:
-        marks = {f"mark_{name}": getattr(market, name) for name in ("opens", "highs", "lows", "closes")}
+        marks = {f"mark_{name}": getattr(market, name).copy() for name in ("opens", "highs", "lows", "closes")}
         funding = [Funding(int(at), 0, 1e-4) for at in ts[::96]]
-        market = market._replace(**marks, volumes=np.full(opens.shape, 1e6), funding=funding)
+        market = market._replace(**marks, volumes=np.full(shape, 1e6), funding=funding)
         instrument = instrument._replace(kind="linear", leverage=3.0)
     up, down = up > 0, down > 0
     shorts = (down, up) if perpetual else (no, no)
-    return tape_of(market, Decisions(up, down, *shorts, np.full(opens.shape, np.nan), no), [instrument], rules)
+    decisions = Decisions(up, down, *shorts, np.broadcast_to(np.nan, shape), no)
+    return tape_of(market, decisions, [instrument] * shape[1], rules)
 
 
 class Room(NamedTuple):
@@ -172,8 +232,8 @@ class Room(NamedTuple):
     trades: NDArray[np.float64]
 
 
-def _room(n_bars: int) -> Room:
-    return Room(np.zeros(n_bars), np.zeros((ROOM[1], 4)))
+def _room(n_bars: int, n_trades: int = ROOM[1]) -> Room:
+    return Room(np.zeros(n_bars), np.zeros((n_trades, 4)))
 
 
 def _floored(tape: Tape, room: Room) -> int:

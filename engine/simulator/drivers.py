@@ -19,12 +19,14 @@ from engine.simulator.packing import (
     reset,
     with_signals,
 )
-from engine.simulator.pointers import ROOM, at, desk_at, logs_at, tape_at, write_at
+from engine.simulator.pointers import ROOM, at, desk_at, logs_at, tape_at, values_of, words_of, write_at
 from engine.simulator.positions import fold, pnl_at, unrealised, write_trade
 from engine.simulator.quiet import glide
 from engine.simulator.step import step
 from engine.simulator.tape import Desk, Logs, Tape
 from engine.simulator.words import SIGNALS_HERE
+
+ALL_BUT_SIGNALS = 255 - SIGNALS_HERE
 
 
 @unit("tape desk logs int int")
@@ -189,15 +191,16 @@ def run_sweep(
     waiting = iter(range(n))
 
     def work() -> None:
-        logs, heard = logs_of(tape.ts.size, (0, 0, 0), money=False), Heard(tape._replace(rules=tape.rules.copy()))
-        desk = desk_of(heard.tape, cash)  # whose addresses stand in those rules
+        logs = logs_of(tape.ts.size, (0, 0, 0), money=False)
+        own, signals = writable(tape._replace(rules=tape.rules.copy()))
+        desk = desk_of(own, cash)  # whose addresses stand in those rules
         fresh = beginning(desk)
         for k in waiting:
-            heard.signals[:] = 0
-            signals_of(k, heard.signals)
-            heard.listen()
+            signals[:] = 0
+            signals_of(k, signals)
+            listen(own)
             begin_again(desk, fresh)
-            run(heard.tape, desk, logs, 0, tape.ts.size)
+            run(own, desk, logs, 0, tape.ts.size)
             account = desk.accounts[0]
             found[k] = Statistics(*_measured(logs.equity, cash), int(account["n_trades"]), int(account["n_fills"]))
 
@@ -205,49 +208,30 @@ def run_sweep(
     return [one for one in found if one is not None]
 
 
-class Heard:
-    """A tape whose signals are written again and again; `listen` tells its clock about them."""
-
-    def __init__(self, tape: Tape) -> None:
-        n_bars, n = tape.closes.shape
-        self._before, self._clock = _in_words(np.uint8, n_bars), _in_words(np.uint8, n_bars)
-        self._before[:n_bars] = tape.clock & np.uint8(255 - SIGNALS_HERE)
-        self._signals, self._touched = _in_words(np.int8, n_bars * n), np.zeros(n_bars + 1, np.int64)
-        self.signals = self._signals[: n_bars * n].reshape(n_bars, n)
-        self.tape = tape._replace(
-            signals=read_only(self.signals), clock=read_only(self._clock[:n_bars]), touched=read_only(self._touched)
-        )
-
-    def listen(self) -> None:
-        n = self.signals.shape[1]
-        words = (self._before.view(np.int64), self._signals.view(np.int64))
-        _listen(*words, self._before, self.signals, self._clock, self._touched, n)
-
-
-def _in_words(kind: type[np.generic], n: int) -> NDArray[Any]:
-    """Zeros, so many that they can be read eight at a time."""
-    return np.zeros(-(-n // 8) * 8, kind)
+def writable(tape: Tape) -> tuple[Tape, NDArray[np.int8]]:
+    """The same tape with signals to write, and a clock of its own that `listen` sets by them."""
+    signals = np.zeros(tape.closes.shape, np.int8)
+    clock, touched = tape.clock.copy(), np.zeros(tape.ts.size + 1, np.int64)
+    return tape._replace(signals=read_only(signals), clock=read_only(clock), touched=read_only(touched)), signals
 
 
 @driver
-def _listen(
-    quiet_words: Any, silent_words: Any, before: Any, signals: Any, clock: Any, touched: Any, width: int
-) -> int:
-    """Mark the bars with signals, and list those in whose clock anything stands: eight are seen at once to have nothing."""
-    n = 0
-    for word in range(quiet_words.size):
-        stands = quiet_words[word]
-        for k in range(word * width, min(word * width + width, silent_words.size)):
-            stands |= silent_words[k]
-        for t in range(8 * word, 8 * word + 8):
-            clock[t] = before[t]
+def listen(tape: Tape) -> int:
+    """Set the clock by the signals, and list the bars in which anything stands; eight are seen at once to have nothing."""
+    n, width, clock, touched, signals = 0, tape.closes.shape[1], values_of(tape.clock), values_of(tape.touched), values_of(tape.signals)
+    clock_words, signal_words, words = words_of(tape.clock), words_of(tape.signals), tape.ts.size // 8
+    for word in range(words + 1):
+        stands = 1
+        if word < words:
+            stands = clock_words[word]
+            for k in range(word * width, word * width + width):
+                stands |= signal_words[k]
         if stands:
-            for t in range(8 * word, min(8 * word + 8, signals.shape[0])):
+            for t in range(8 * word, min(8 * word + 8, tape.ts.size)):
                 says = 0
-                for i in range(width):
-                    says |= signals[t, i]
-                if says & 15:
-                    clock[t] |= SIGNALS_HERE
+                for cell in range(t * width, t * width + width):
+                    says |= signals[cell]
+                clock[t] = clock[t] & ALL_BUT_SIGNALS | (SIGNALS_HERE if says & 15 else 0)
                 if clock[t]:
                     touched[n] = t << 8 | clock[t]
                     n += 1
