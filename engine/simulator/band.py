@@ -6,7 +6,7 @@ import numpy as np
 
 from engine.simulator.compiled import rule, unit
 from engine.simulator.lookups import plan_of
-from engine.simulator.orders import NEVER, trigger_of, waits_for_trigger
+from engine.simulator.orders import NEVER, is_live, trigger_of, waits_for_trigger
 from engine.simulator.words import (
     ABSENT,
     AT_DISTANCE,
@@ -16,6 +16,7 @@ from engine.simulator.words import (
     INVERSE,
     LEAVES,
     MARKET,
+    PROTECTIVE_STOP,
     SPOT,
     STOP,
     TRIGGERED,
@@ -46,8 +47,12 @@ def rest(rules: Record, terms: Record, h: Record, s: Record, account: Record) ->
     """Where the price may go without anything happening; an empty band wakes it in the next bar."""
     h.near_low, h.near_high, h.mark_low_band, h.mark_high_band = -np.inf, np.inf, -np.inf, np.inf
     h.units, h.offset, h.coin, h.trails, h.waits, h.leave_at = 0.0, 0.0, 0.0, 0, 0, NEVER
+    h.stop = np.nan
     for k in range(s.n_orders):
-        h.waits |= _narrow(h, s.orders[k])
+        o = s.orders[k]
+        h.waits |= _narrow(h, o)
+        if o.role == PROTECTIVE_STOP and is_live(o):
+            h.stop = o.price
     restless = h.waits != 0 or rules.converts or rules.cross
     if s.quantity > 0.0:
         restless |= _rest_holding(rules, terms, h, s, account)

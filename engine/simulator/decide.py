@@ -11,6 +11,7 @@ from engine.simulator.compiled import phase, rule, unit
 from engine.simulator.deciding import follow_decision, follow_signal
 from engine.simulator.lookups import plan_of
 from engine.simulator.orders import leaves_altogether, waits_to_open
+from engine.simulator.pointers import values_of
 from engine.simulator.tape import Desk, Logs, Tape
 from engine.simulator.words import DECISIONS_HERE, MARKET, NONE, SHARE_COLUMN, SIGNALS_HERE
 
@@ -86,8 +87,10 @@ def _brief(tape: Tape, desk: Desk, d: Record, t: int, i: int) -> int:
     """What is known on this bar, for a decision made on it."""
     rules, size = tape.rules[0], tape.sizes[d.sizing]
     plan = plan_of(rules, d.plan)
-    for j in range(tape.terms.size):
-        desk.states[j].mark = desk.hots[j].mark
+    desk.states[i].mark = desk.hots[i].mark
+    if rules.limits_all:
+        for j in range(tape.terms.size):
+            desk.states[j].mark = desk.hots[j].mark
     d.close, d.rate = desk.hots[i].mark, desk.cells[i].rate
     d.embargoed = bool(tape.signals.size and tape.signals[t, i] & 16)
     d.stop_distance = plan.stop * _column(tape, plan.stop_column, t, i, np.nan)
@@ -157,8 +160,9 @@ def decide(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> None:
             update_tier(tape, desk, account, t)
         _decide_from_list(tape, desk, logs, account, t)
     if tape.clock[t] & SIGNALS_HERE:
-        for i in range(desk.hots.size):
-            signal = tape.signals[t, i]
+        signals, n = values_of(tape.signals), desk.hots.size
+        for i in range(n):
+            signal = signals[t * n + i]
             if signal & 15 and t != tape.terms[i].last_bar:
                 keep_time(tape, account, t)
                 if tape.tiers.size > 1:

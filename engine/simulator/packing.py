@@ -73,6 +73,7 @@ DAY_US = 86_400_000_000
 SECOND_US = 1e6
 _HEAD = STATE.fields["orders"][1] // 8  # type: ignore[index]  # words before the orders
 _NO_GRID = np.zeros((0, 0))
+_OVER_ALL = ("max_gross_exposure", "max_net_exposure", "max_leverage", "max_open_positions")
 _MEASURED = ("volatility_target", "inverse_volatility", "risk_parity")
 
 
@@ -244,6 +245,7 @@ def reset(desk: Desk, tape: Tape, cash: float) -> None:
         ("terms", tape.terms),
         ("cells", cells),
         ("sizes", tape.sizes),
+        ("hots", hots),
     ):
         tape.rules[name] = records.ctypes.data
     tape.rules["n_instruments"] = len(hots)
@@ -527,6 +529,7 @@ def _rules(
         row[f"{name}_column"] = columns.given(name, values)
         row["has_opinions"] |= values is not None
     _write_guards(row, rules.guards)
+    row["limits_all"] = any(row[name] < np.inf for name in _OVER_ALL)
     return record
 
 

@@ -231,7 +231,7 @@ def _glide_trailed(tape: Tape, desk: Desk, logs: Logs, first: int, end: int, lea
         account.equity, account.peak, h.low_seen, h.high_seen = equity, peak, low_seen, high_seen
         s.highest, s.trail_level = sign * highest, sign * level
         if price > sign * o.price:
-            o.price, s.stop_why = sign * price, TRAILED
+            o.price, h.stop, s.stop_why = sign * price, sign * price, TRAILED
         h.near_low, h.near_high, h.low_band, h.high_band = near_low, near_high, near_low, near_high
         h.reach_low, h.reach_high = near_low, near_high
         narrow_by_trail(plan, h, s)

@@ -19,7 +19,7 @@ from engine.simulator.deciding import cancel_entries
 from engine.simulator.exits import trail
 from engine.simulator.fills import attempt, exit_order, leave, liquidate
 from engine.simulator.liquidation import liquidation_price, maintenance
-from engine.simulator.lookups import plan_of
+from engine.simulator.lookups import hot_at, plan_of
 from engine.simulator.orders import (
     NEVER,
     end,
@@ -44,6 +44,7 @@ from engine.simulator.paths import (
     what_is_reached,
     worth_at_close,
 )
+from engine.simulator.pointers import values_of
 from engine.simulator.positions import see, unrealised
 from engine.simulator.prices import floor_to
 from engine.simulator.schema import ORDER, STATE
@@ -596,12 +597,13 @@ def _put_to_rest(tape: Tape, desk: Desk, logs: Logs, account: Record) -> None:
 
 
 @rule
-def _mark(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> None:
+def _mark(rules: Record, desk: Desk, logs: Logs, account: Record, t: int) -> None:
     equity, gross = account.cash, 0.0
+    hots = rules.hots
     for i in range(desk.hots.size):
-        h = desk.hots[i]
+        h = hot_at(hots, i)
         if h.units != 0.0 or h.coin != 0.0:
-            rate = desk.cells[i].rate
+            rate = desk.cells[i].rate if rules.converts else 1.0
             equity += worth(h) * rate
             gross += (abs(h.units) * h.mark + (abs(h.coin) / h.mark if h.coin != 0.0 else 0.0)) * rate
     account.equity, account.gross = equity, gross
@@ -646,29 +648,33 @@ def _new_day(account: Record) -> None:
 
 
 @rule
-def _is_quiet(tape: Tape, h: Record, t: int, i: int) -> bool:
-    """False for NaN: what has no bar is woken, and finds nothing to do."""
-    if not (tape.lows[t, i] > h.low_band and tape.highs[t, i] < h.high_band):
-        return False
-    if tape.mark_opens.size and (h.units != 0.0 or h.coin != 0.0):
-        return bool(tape.mark_lows[t, i] > h.mark_low_band and tape.mark_highs[t, i] < h.mark_high_band)
-    return True
+def _marks_are_quiet(tape: Tape, h: Record, cell: int) -> bool:
+    if h.units == 0.0 and h.coin == 0.0:
+        return True
+    lows, highs = values_of(tape.mark_lows), values_of(tape.mark_highs)
+    return bool(lows[cell] > h.mark_low_band and highs[cell] < h.mark_high_band)
 
 
 @rule
 def _wake_who_must(tape: Tape, desk: Desk, account: Record, t: int, loud: bool) -> None:
-    account.n_active = 0
-    for i in range(desk.hots.size):
-        h = desk.hots[i]
-        if not loud and _is_quiet(tape, h, t, i):
-            h.mark = tape.closes[t, i]
-            h.low_seen, h.high_seen = (
-                min(h.low_seen, tape.lows[t, i]),
-                max(h.high_seen, tape.highs[t, i]),
-            )
+    """Who leaves its band; NaN leaves every one: what has no bar is woken, and finds nothing to do.
+
+    Of what is tried in every bar for every instrument: with rows and records looked up anew for each this loop alone took
+    20 ns where a bare one takes 4 with all it does.
+    """
+    lows, highs, closes, hots = values_of(tape.lows), values_of(tape.highs), values_of(tape.closes), tape.rules[0].hots
+    n, n_active, marked = desk.hots.size, 0, tape.mark_opens.size > 0
+    for i in range(n):
+        h, cell = hot_at(hots, i), t * n + i
+        low, high = lows[cell], highs[cell]
+        if not loud and low > h.low_band and high < h.high_band and (not marked or _marks_are_quiet(tape, h, cell)):
+            h.mark = closes[cell]
+            if h.units != 0.0 or h.coin != 0.0:
+                h.low_seen, h.high_seen = min(h.low_seen, low), max(h.high_seen, high)
         else:
-            desk.active[account.n_active] = i
-            account.n_active += 1
+            desk.active[n_active] = i
+            n_active += 1
+    account.n_active = n_active
 
 
 @unit("tape desk logs int")
@@ -719,7 +725,7 @@ def step(tape: Tape, desk: Desk, logs: Logs, t: int) -> None:
         _events_of_bar(tape, desk, logs, t)
         _follow_trails(tape, desk, account, t)
         _rest_all(tape, desk, logs, account)
-    _mark(tape, desk, logs, account, t)
+    _mark(rules, desk, logs, account, t)
     account.drawdown = 1.0 - account.equity / account.peak if account.peak > 0.0 else 0.0
     if not account.killed and account.drawdown > rules.kill_switch * (1.0 + 1e-12):
         _kill(tape, desk, account)
