@@ -49,6 +49,53 @@ def typical(opens: Any, highs: Any, lows: Any, closes: Any, signals: Any, equity
 
 
 @njit(nogil=True)
+def shared(opens: Any, highs: Any, lows: Any, closes: Any, signals: Any, share: float, equity: Any, trades: Any) -> int:
+    """The same with many instruments out of one account: one row of prices after the other."""
+    width, cash, now, n = opens.shape[1], 1e6, 1e6, 0
+    quantity, wanted, stop, entry = np.zeros(width), np.zeros(width), np.zeros(width), np.zeros(width)
+    first, second, leg, paid = np.zeros(width), np.zeros(width), np.zeros(width), np.zeros(width)
+    rung, entered, waiting = np.zeros(width, np.int64), np.zeros(width, np.int64), np.zeros(width, np.int8)
+    for t in range(equity.size):
+        held = 0.0
+        for i in range(width):
+            leaves = 0.0
+            if quantity[i] > 0.0:
+                if waiting[i] & 2:
+                    leaves = opens[t, i]
+                elif lows[t, i] <= stop[i]:
+                    leaves = min(opens[t, i], stop[i])
+                elif rung[i] < 2 and highs[t, i] > (first[i] if rung[i] == 0 else second[i]):
+                    if rung[i] == 0:
+                        cash += leg[i] * max(opens[t, i], first[i]) * (1.0 - MAKER)
+                        paid[i] += leg[i] * max(opens[t, i], first[i]) * (1.0 - MAKER)
+                        quantity[i], stop[i], rung[i] = quantity[i] - leg[i], entry[i], 1
+                    if highs[t, i] > second[i]:
+                        cash += leg[i] * max(opens[t, i], second[i]) * (1.0 - MAKER)
+                        paid[i] += leg[i] * max(opens[t, i], second[i]) * (1.0 - MAKER)
+                        quantity[i], rung[i] = quantity[i] - leg[i], 2
+                if leaves > 0.0:
+                    got = quantity[i] * leaves * (1.0 - SPREAD - SLIP) * (1.0 - TAKER)
+                    cash, quantity[i] = cash + got, 0.0
+                    trades[n, 0], trades[n, 1], trades[n, 2], trades[n, 3] = entered[i], t, entry[i], paid[i] + got
+                    n += 1
+            elif waiting[i] & 1:
+                quantity[i], rung[i], entered[i] = wanted[i], 0, t
+                entry[i] = opens[t, i] * (1.0 + SPREAD + SLIP)
+                leg[i], paid[i] = 0.4 * quantity[i], -quantity[i] * entry[i] * (1.0 + TAKER)
+                cash += paid[i]
+                stop[i], first[i] = entry[i] * (1.0 - STOP), entry[i] * (1.0 + STOP)
+                second[i] = entry[i] * (1.0 + 2.5 * STOP)
+            held += quantity[i] * closes[t, i]
+        now = cash + held
+        equity[t] = now
+        for i in range(width):
+            waiting[i] = signals[t, i]
+            if waiting[i] & 1:
+                wanted[i] = now * share / closes[t, i]
+    return n
+
+
+@njit(nogil=True)
 def everything(  # noqa: C901, PLR0912 - one bare loop
     opens: Any,
     highs: Any,
@@ -112,3 +159,42 @@ def everything(  # noqa: C901, PLR0912 - one bare loop
         equity[t], peak = now, max(peak, now)
         waiting = signals[t, 0]
     return n
+
+
+@njit(nogil=True)
+def averages(closes: Any, lengths: Any) -> Any:
+    """One row per length; NaN for the first bars."""
+    out = np.full((lengths.size, closes.size), np.nan)
+    for row in range(lengths.size):
+        n, total = lengths[row], 0.0
+        for t in range(closes.size):
+            total += closes[t] - (closes[t - n] if t >= n else 0.0)
+            if t >= n - 1:
+                out[row, t] = total / n
+    return out
+
+
+@njit(nogil=True)
+def crosses(fast: Any, slow: Any, signals: Any) -> None:
+    """1 where the fast average crosses above the slow one, 2 where below; without a branch, so that bars go in vectors."""
+    signals[0] = 0
+    for t in range(1, fast.size):
+        up = (fast[t] > slow[t]) & (fast[t - 1] <= slow[t - 1])
+        down = (fast[t] <= slow[t]) & (fast[t - 1] > slow[t - 1])
+        signals[t] = np.int8(up) + np.int8(2) * np.int8(down)
+
+
+@njit(nogil=True)
+def lean(opens: Any, closes: Any, signals: Any) -> tuple[float, int]:
+    """Half of equity long from cross to cross, with costs: final equity and number of trades, and nothing on the way."""
+    cash, quantity, n = 1e6, 0.0, 0
+    for t in range(1, signals.size):
+        if signals[t - 1] == 0:
+            continue
+        if signals[t - 1] == 1:
+            quantity = cash * 0.5 / opens[t, 0]
+            cash -= quantity * opens[t, 0] * (1.0 + SPREAD + SLIP + TAKER)
+        elif quantity > 0.0:
+            cash += quantity * opens[t, 0] * (1.0 - SPREAD - SLIP - TAKER)
+            quantity, n = 0.0, n + 1
+    return cash + quantity * closes[-1, 0], n

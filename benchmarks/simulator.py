@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from benchmarks import floors
 from benchmarks.run import Measured
 from engine.costs import FeePeriod, FeeTier
-from engine.simulator.drivers import Live, run, run_sleeves
+from engine.simulator.drivers import Live, listen, run, run_sleeves, run_sweep, writable
 from engine.simulator.inputs import (
     DEFAULT_LADDER,
     Decisions,
@@ -29,10 +29,11 @@ from engine.simulator.inputs import (
     Trail,
 )
 from engine.simulator.packing import desk_of, logs_of, reset, tape_of
-from engine.simulator.tape import Logs, Tape
+from engine.simulator.tape import Desk, Logs, Tape
 
 N_BARS, N_SERIES, BAR_US, ROOM = 420_768, 8, 300_000_000, (20_000, 8_000, 40_000)
-DAY_VOLUME = 288e6
+DAY_VOLUME, SHORT, ROUNDS = 288e6, 140_256, 3
+FAST, SLOW = list(range(10, 110, 5)), list(range(120, 620, 10))  # bars of the sweep's averages
 FEES = (FeePeriod(0, (FeeTier(0, 2, 5),)),)
 TYPICAL = Rules(
     *(1e6, Size("equity_share", 0.5), FEES),
@@ -67,9 +68,110 @@ def one_symbol_everything() -> Measured:
 
 
 def sleeves_two_threads() -> Measured:
-    tapes = [_tape(_series(seed)[:, :140_256], TYPICAL) for seed in range(100)]
-    run_sleeves(tapes[:2], 1e6)
-    return _measured(lambda: run_sleeves(tapes, 1e6, threads=2), lambda: [_floored(tape) for tape in tapes])
+    """Accounts of their own on two threads, beside the bare loop on one; each gives a hundred equity curves and logs."""
+    tapes = [_tape(_series(seed, SHORT), TYPICAL) for seed in range(100)]
+    run_sleeves(tapes[:2], 1e6, money=False)
+
+    def floor() -> list[tuple[int, Room]]:
+        rooms = [Room(np.empty(SHORT), np.empty((2_000, 4))) for _ in tapes]
+        return [(_floored(tape, room), room) for tape, room in zip(tapes, rooms, strict=True)]
+
+    floor()
+    seconds, floor_seconds = np.inf, np.inf
+    for _ in range(ROUNDS):
+        sleeves, taken = _timed(lambda: run_sleeves(tapes, 1e6, threads=2, money=False))
+        floored, taken_by_floor = _timed(floor)
+        seconds, floor_seconds = min(seconds, taken), min(floor_seconds, taken_by_floor)
+        for sleeve, (n, room) in zip(sleeves, floored, strict=True):
+            _same_strategy(len(sleeve.logs.trades), sleeve.logs.equity[-1], n, room.equity[-1])
+    return Measured(seconds, floor_seconds, "100 accounts x 140,256 bars; the floor on one thread")
+
+
+def shared_account() -> Measured:
+    """A hundred instruments out of one account, bar after bar through all of them, beside a bare loop that shares cash."""
+    rules = TYPICAL._replace(size=Size("equity_share", 0.01))
+    tape = _tape(np.stack([_series(seed, SHORT) for seed in range(100)], axis=2), rules)
+    needed = (300_000, 120_000, 700_000)
+    desk, logs, room = desk_of(tape, 1e6), logs_of(SHORT, needed, money=False), _room(SHORT, needed[1])
+    prices = (tape.opens, tape.highs, tape.lows, tape.closes, tape.signals)
+    run(tape, desk, logs, 0, 0)
+    _touch(logs)
+    floors.shared(*prices, 0.01, *room)
+    seconds, floor_seconds = np.inf, np.inf
+    for _ in range(ROUNDS):
+        reset(desk, tape, 1e6)
+        seconds = min(seconds, _timed(lambda: run(tape, desk, logs, 0, SHORT))[1])
+        n_floored, taken = _timed(lambda: floors.shared(*prices, 0.01, *room))
+        floor_seconds = min(floor_seconds, taken)
+        _same_strategy(int(desk.accounts[0]["n_trades"]), logs.equity[-1], n_floored, room.equity[-1])
+    return Measured(
+        seconds, floor_seconds, f"{n_floored} trades, {seconds / SHORT / 100 * 1e9:.1f} ns a bar and instrument"
+    )
+
+
+def one_symbol_from_closes() -> Measured:
+    """From prices to equity: averages and crosses by the same loops on both sides, what the product packs, and the run."""
+    series = [_series(seed) for seed in range(N_SERIES)]
+    logs, room, seconds, floor_seconds = logs_of(N_BARS, ROOM, money=False), _room(N_BARS), 0.0, 0.0
+    _touch(logs)
+    for one in series[:1] + series:
+        tape = _tape(one, TYPICAL)
+        own, signals = writable(tape)
+        desk = desk_of(own, 1e6)
+
+        def kernel(own: Tape = own, signals: NDArray[np.int8] = signals, desk: Desk = desk) -> None:
+            fast, slow = floors.averages(own.closes.reshape(-1), np.array([50, 200]))
+            floors.crosses(fast, slow, signals.reshape(-1))
+            listen(own)
+            run(own, desk, logs, 0, N_BARS)
+
+        def floor(tape: Tape = tape) -> int:
+            signals = np.empty((N_BARS, 1), np.int8)
+            fast, slow = floors.averages(tape.closes.reshape(-1), np.array([50, 200]))
+            floors.crosses(fast, slow, signals.reshape(-1))
+            return int(floors.typical(tape.opens, tape.highs, tape.lows, tape.closes, signals, *room))
+
+        taken, taken_by_floor = np.inf, np.inf
+        for _ in range(ROUNDS):
+            reset(desk, own, 1e6)
+            taken = min(taken, _timed(kernel)[1])
+            n, passed = _timed(floor)
+            taken_by_floor = min(taken_by_floor, passed)
+        _same_strategy(int(desk.accounts[0]["n_trades"]), logs.equity[-1], n, room.equity[-1])
+        seconds, floor_seconds = (
+            (seconds + taken, floor_seconds + taken_by_floor) if one is not series[0] or seconds else (0.0, 0.0)
+        )
+    return Measured(seconds / N_SERIES, floor_seconds / N_SERIES, "averages, crosses, clock and run")
+
+
+def sweep_1000() -> Measured:
+    """A thousand pairs of averages, crosses and statistics included, beside bare loops that know signals alone."""
+    closes = _series(0, SHORT)[3]
+    tape = _tape(_series(0, SHORT), TYPICAL)
+    averages = floors.averages(closes, np.array(FAST + SLOW))
+    pairs = [(a, len(FAST) + b) for a in range(len(FAST)) for b in range(len(SLOW))]
+
+    def signals_of(k: int, signals: NDArray[np.int8]) -> None:
+        floors.crosses(averages[pairs[k][0]], averages[pairs[k][1]], signals.reshape(-1))
+
+    def floor() -> int:
+        signals, trades = np.zeros((SHORT, 1), np.int8), 0
+        for k in range(len(pairs)):
+            signals_of(k, signals)
+            trades += floors.lean(tape.opens, tape.closes, signals.reshape(-1))[1]
+        return trades
+
+    run_sweep(tape, 1e6, signals_of, 2)
+    floor()
+    seconds, floor_seconds = np.inf, np.inf
+    for _ in range(ROUNDS):
+        found, taken = _timed(lambda: run_sweep(tape, 1e6, signals_of, len(pairs), threads=2))
+        n_floored, taken_by_floor = _timed(floor)
+        seconds, floor_seconds = min(seconds, taken), min(floor_seconds, taken_by_floor)
+    trades = sum(one.n_trades for one in found)
+    if abs(trades - n_floored) > 0.05 * n_floored:
+        raise AssertionError(f"{trades} trades, the bare loops {n_floored}")
+    return Measured(seconds, floor_seconds, f"{len(pairs)} runs, {trades} trades, on two threads; the floor on one")
 
 
 def step_from_python() -> Measured:
@@ -83,13 +185,19 @@ def step_from_python() -> Measured:
     return Measured(seconds, note=f"{seconds / N_BARS * 1e6:.2f} µs a bar")
 
 
-def _series(seed: int) -> np.ndarray[Any, Any]:
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    begun = time.perf_counter()
+    found = work()
+    return found, time.perf_counter() - begun
+
+
+def _series(seed: int, n_bars: int = N_BARS) -> np.ndarray[Any, Any]:
     """Open, high, low, close, and where two averages cross up and down."""
     random = np.random.default_rng(seed)
-    closes = np.round(100 * np.exp(np.cumsum(random.normal(0, 1e-3, N_BARS))), 2)
+    closes = np.round(100 * np.exp(np.cumsum(random.normal(0, 1e-3, n_bars))), 2)
     opens = np.append(closes[:1], closes[:-1])
-    highs = np.maximum(opens, closes) * (1 + np.abs(random.normal(0, 3e-4, N_BARS)))
-    lows = np.minimum(opens, closes) * (1 - np.abs(random.normal(0, 3e-4, N_BARS)))
+    highs = np.maximum(opens, closes) * (1 + np.abs(random.normal(0, 3e-4, n_bars)))
+    lows = np.minimum(opens, closes) * (1 - np.abs(random.normal(0, 3e-4, n_bars)))
     sums = np.cumsum(np.append(0.0, closes))
     fast, slow = ((sums[200:] - sums[200 - n : -n]) / n for n in (50, 200))
     above = np.append(np.zeros(200, bool), (fast > slow)[1:])
@@ -98,18 +206,23 @@ def _series(seed: int) -> np.ndarray[Any, Any]:
 
 
 def _tape(series: np.ndarray[Any, Any], rules: Rules, *, perpetual: bool = False) -> Tape:
-    opens, highs, lows, closes, up, down = (np.ascontiguousarray(row.reshape(-1, 1)) for row in series)
-    ts, no = np.arange(len(opens)) * BAR_US, np.zeros(opens.shape, bool)
-    market = Market(ts, ts + BAR_US, opens, highs, lows, closes, np.ones(opens.shape), np.zeros(opens.shape))
+    """Of rows of one instrument, or of [row, bar, instrument]."""
+    opens, highs, lows, closes, up, down = (np.ascontiguousarray(row.reshape(len(row), -1)) for row in series)
+    ts, shape = np.arange(len(opens)) * BAR_US, opens.shape
+    no = np.broadcast_to(np.False_, shape)
+    market = Market(
+        *(ts, ts + BAR_US, opens, highs, lows, closes), np.broadcast_to(1.0, shape), np.broadcast_to(0.0, shape)
+    )
     instrument = Instrument("X", 0.01, 0.0001, 5.0, 1.0)
     if perpetual:
-        marks = {f"mark_{name}": getattr(market, name) for name in ("opens", "highs", "lows", "closes")}
+        marks = {f"mark_{name}": getattr(market, name).copy() for name in ("opens", "highs", "lows", "closes")}
         funding = [Funding(int(at), 0, 1e-4) for at in ts[::96]]
-        market = market._replace(**marks, volumes=np.full(opens.shape, 1e6), funding=funding)
+        market = market._replace(**marks, volumes=np.full(shape, 1e6), funding=funding)
         instrument = instrument._replace(kind="linear", leverage=3.0)
     up, down = up > 0, down > 0
     shorts = (down, up) if perpetual else (no, no)
-    return tape_of(market, Decisions(up, down, *shorts, np.full(opens.shape, np.nan), no), [instrument], rules)
+    decisions = Decisions(up, down, *shorts, np.broadcast_to(np.nan, shape), no)
+    return tape_of(market, decisions, [instrument] * shape[1], rules)
 
 
 class Room(NamedTuple):
@@ -119,8 +232,8 @@ class Room(NamedTuple):
     trades: NDArray[np.float64]
 
 
-def _room(n_bars: int) -> Room:
-    return Room(np.zeros(n_bars), np.zeros((ROOM[1], 4)))
+def _room(n_bars: int, n_trades: int = ROOM[1]) -> Room:
+    return Room(np.zeros(n_bars), np.zeros((n_trades, 4)))
 
 
 def _floored(tape: Tape, room: Room) -> int:
@@ -135,12 +248,6 @@ def _seconds(work: Callable[[], object]) -> float:
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun
-
-
-def _measured(work: Callable[[], object], floor: Callable[[], object], note: str = "best of 3") -> Measured:
-    floor()
-    pairs = [(_seconds(work), _seconds(floor)) for _ in range(3)]
-    return Measured(min(pair[0] for pair in pairs), min(pair[1] for pair in pairs), note)
 
 
 def _touch(logs: Logs) -> None:

@@ -13,7 +13,7 @@ import numba
 from numba import njit, types
 
 from engine.simulator.objects import Unit, address_of, linked
-from engine.simulator.pointers import POINTED, packed
+from engine.simulator.pointers import POINTED, Packed
 from engine.simulator.schema import (
     ACCOUNT,
     CELL,
@@ -26,6 +26,7 @@ from engine.simulator.schema import (
     TERMS,
     TRADE,
 )
+from engine.simulator.tape import Desk, Logs, Tape
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 INTERPRETED: Final = bool(numba.config.DISABLE_JIT)
@@ -95,10 +96,12 @@ class Entry:
         _UNITS.append(Unit(self._name, _signature(arguments), function, entry=True))
 
     def __call__(self, *arguments: Any) -> int:
-        told = [packed(kind, one) if kind in POINTED else one for kind, one in zip(self._kinds, arguments, strict=True)]
-        return self.at(
-            *(one.ctypes.data if kind in POINTED else one for kind, one in zip(self._kinds, told, strict=True))
-        )
+        """Told tuples of arrays, or such as were `pinned` before."""
+        told = [
+            one if kind in _C or isinstance(one, Packed) else Packed(kind, one)
+            for kind, one in zip(self._kinds, arguments, strict=True)
+        ]
+        return self.at(*(one.address if isinstance(one, Packed) else one for one in told))
 
     @cached_property
     def at(self) -> Callable[..., int]:
@@ -116,6 +119,13 @@ def entry(arguments: str) -> Callable[[_Function], _Function]:
         return called
 
     return decorate
+
+
+def pinned(tape: Tape, desk: Desk, logs: Logs) -> tuple[Any, Any, Any]:
+    """The three laid out once, for entries that are called many times with them."""
+    if INTERPRETED:
+        return tape, desk, logs
+    return Packed("tape", tape), Packed("desk", desk), Packed("logs", logs)
 
 
 def _named(function: Callable[..., Any]) -> str:

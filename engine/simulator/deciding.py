@@ -6,17 +6,16 @@ import numpy as np
 
 from engine.simulator.compiled import phase, rule, unit
 from engine.simulator.exits import move_stop, move_targets
-from engine.simulator.lookups import plan_of, state_of, terms_of
+from engine.simulator.lookups import hot_at, plan_of, state_of, terms_of
 from engine.simulator.orders import (
     end,
     is_live,
     leaves_altogether,
     new_order,
-    protective_order,
     refuse,
     waits_to_open,
 )
-from engine.simulator.prices import floor_to, gain, limit_price, stop_price
+from engine.simulator.prices import floor_to, limit_price, stop_price
 from engine.simulator.risk import judge
 from engine.simulator.words import (
     BELOW_MIN_NOTIONAL,
@@ -53,17 +52,16 @@ Record = Any
 
 
 @phase
-def heat_of(rules: Record, account: Record) -> float:
-    """Share of equity that is lost if every protective stop fills at its price."""
-    at_risk = 0.0
+def heat_of(rules: Record, account: Record, left: int) -> float:
+    """Share of equity that is lost if every protective stop fills at its price; instrument `left` is left first."""
+    at_risk, hots = 0.0, rules.hots
     for j in range(rules.n_instruments):
-        s = state_of(rules, j)
-        k = protective_order(s) if s.quantity > 0.0 else NONE
-        if k != NONE:
-            at_risk += max(
-                0.0,
-                -gain(terms_of(rules, j), s.sign, s.quantity, s.mark, s.orders[k].price),
-            )
+        h = hot_at(hots, j)
+        if j != left and not np.isnan(h.stop):
+            if h.coin != 0.0:
+                at_risk += max(0.0, -(h.coin * (1.0 / h.mark - 1.0 / h.stop)))
+            else:
+                at_risk += max(0.0, -(h.units * (h.stop - h.mark)))
     return at_risk / account.equity if account.equity > 0.0 else np.inf
 
 
@@ -94,7 +92,7 @@ def _trade(rules: Record, account: Record, d: Record, side: int) -> int:
     k = new_order(rules, s, account, side, d.type, FREE, d.quantity)
     o = s.orders[k]
     _write_terms(o, account, d)
-    o.heat_seen = heat_of(rules, account)
+    o.heat_seen = heat_of(rules, account, d.instrument if s.quantity == 0.0 else NONE)
     _price(terms_of(rules, d.instrument), o, d)
     o.reduces_only = s.quantity > 0.0 and side != s.sign and not leaves_altogether(s)
     o.quantity = 0.0
@@ -169,7 +167,7 @@ def _refuse_signal(rules: Record, s: Record, account: Record, side: int, reason:
     refuse(s.orders[k], account, reason)
 
 
-@unit("rules account decision int")
+@rule
 def follow_signal(
     rules: Record,
     account: Record,

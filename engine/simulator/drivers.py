@@ -7,14 +7,26 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.simulator.compiled import INTERPRETED, entry
-from engine.simulator.packing import desk_of, logs_of, with_signals
-from engine.simulator.pointers import packed
+from engine.simulator.books import log_order
+from engine.simulator.compiled import INTERPRETED, entry, pinned
+from engine.simulator.packing import (
+    begin_again,
+    beginning,
+    desk_of,
+    logs_of,
+    read_only,
+    reset,
+    with_signals,
+)
+from engine.simulator.pointers import values_of, words_of
 from engine.simulator.positions import fold, pnl_at, unrealised, write_trade
 from engine.simulator.quiet import glide
-from engine.simulator.step import log_order, step
+from engine.simulator.schema import TRADE
+from engine.simulator.step import step
 from engine.simulator.tape import Desk, Logs, Tape
 from engine.simulator.words import SIGNALS_HERE
+
+ALL_BUT_SIGNALS = 255 - SIGNALS_HERE
 
 
 @entry("tape desk logs int int")
@@ -90,28 +102,68 @@ class Statistics(NamedTuple):
     n_fills: int
 
 
-def run_sleeves(tapes: Sequence[Tape], cash: float, *, threads: int = 2) -> list[tuple[Desk, Logs]]:
+class Sleeve(NamedTuple):
+    """What one of several accounts did; its logs have the rows that it filled and no others."""
+
+    account: Any
+    logs: Logs
+
+
+def run_sleeves(tapes: Sequence[Tape], cash: float, *, threads: int = 2, money: bool = True) -> list[Sleeve]:
     """Accounts of their own, a tape each: the same answers whatever the number of threads.
 
-    Threads of Python, because the compiled loop holds no lock; it needs no second, parallel compilation.
+    Threads of Python, because the compiled loop holds no lock; it needs no second, parallel compilation. Each keeps one
+    desk and one room for logs: a desk for every tape took longer to touch than the run.
     """
+    found: list[Sleeve | None] = [None] * len(tapes)
+    waiting = iter(range(len(tapes)))
 
-    def sleeve(tape: Tape) -> tuple[Desk, Logs]:
-        room = _ROOM
+    def work() -> None:
+        worker = _Worker()
+        for k in waiting:
+            found[k] = worker.sleeve(tapes[k], cash, money=money)
+
+    _on_threads(work, min(threads, len(tapes)))
+    return [one for one in found if one is not None]
+
+
+class _Worker:
+    """One thread's desk and room for logs, kept from run to run."""
+
+    def __init__(self) -> None:
+        self._desk: Desk | None = None
+        self._room = logs_of(0, (4096, 2048, 8192))
+
+    def desk(self, tape: Tape, cash: float) -> Desk:
+        shape = (tape.terms.size, tape.ts.size)
+        if self._desk is None or (self._desk.hots.size, self._desk.traded.size) != shape:
+            self._desk = desk_of(tape, cash)
+        else:
+            reset(self._desk, tape, cash)
+        return self._desk
+
+    def sleeve(self, tape: Tape, cash: float, *, money: bool) -> Sleeve:
+        n_bars = tape.ts.size
+        columns = [np.empty(n) for n in (n_bars, n_bars * money, n_bars * money)]
         while True:
-            desk, logs = desk_of(tape, cash), logs_of(tape.ts.size, room)
-            run(tape, desk, logs, 0, tape.ts.size)
+            desk, logs = self.desk(tape, cash), Logs(*self._room[:3], *columns, np.zeros(tape.terms.size, TRADE))
+            run(tape, desk, logs, 0, n_bars)
+            n_positions = close_books(tape, desk, logs)
             account = desk.accounts[0]
             counted = (int(account["n_fills"]), int(account["n_trades"]), int(account["n_orders"]))
             if all(n <= log.size for n, log in zip(counted, logs[:3], strict=True)):
-                return desk, logs
-            room = (max(room[0], counted[0]), max(room[1], counted[1]), max(room[2], counted[2]))
+                rows = (log[:n].copy() for n, log in zip(counted, logs[:3], strict=True))
+                return Sleeve(account.copy(), Logs(*rows, *columns, logs.positions[:n_positions]))
+            self._room = logs_of(0, (2 * counted[0], 2 * counted[1], 2 * counted[2]))
 
+
+def _on_threads(work: Callable[[], None], threads: int) -> None:
+    if threads <= 1:
+        work()
+        return
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(sleeve, tapes))
-
-
-_ROOM = (4096, 2048, 8192)
+        for done in [pool.submit(work) for _ in range(threads)]:
+            done.result()
 
 
 def run_sweep(
@@ -119,25 +171,28 @@ def run_sweep(
 ) -> list[Statistics]:
     """So many runs over one market; `signals_of` writes those of run `k` into a buffer, which is empty when it gets it.
 
-    Each thread keeps one buffer of signals and one equity curve, and logs nothing else: memory does not grow with `n`.
+    Each thread keeps one buffer of signals, one desk and one equity curve, and logs nothing else: memory does not grow
+    with `n`.
     """
     found: list[Statistics | None] = [None] * n
+    waiting = iter(range(n))
 
-    def share(first: int) -> None:
-        signals = np.zeros(tape.closes.shape, np.int8)
+    def work() -> None:
         logs = logs_of(tape.ts.size, (0, 0, 0), money=False)
-        own = tape._replace(rules=tape.rules.copy())  # in which the addresses of its desk stand
-        for k in range(first, n, threads):
+        own, signals = writable(tape._replace(rules=tape.rules.copy()))
+        desk = desk_of(own, cash)  # whose addresses stand in those rules
+        fresh = beginning(desk)
+        told, *held = pinned(own, desk, logs)
+        for k in waiting:
             signals[:] = 0
             signals_of(k, signals)
-            heard = with_signals(own, signals)
-            desk = desk_of(heard, cash)
-            run(heard, desk, logs, 0, tape.ts.size)
-            measure(desk, logs, cash)
+            listen(told)
+            begin_again(desk, fresh)
+            run(told, *held, 0, tape.ts.size)
+            measure(*held, cash)
             found[k] = _statistics(desk.accounts[0])
 
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(share, range(threads)))
+    _on_threads(work, min(threads, n))
     return [one for one in found if one is not None]
 
 
@@ -154,20 +209,62 @@ def _statistics(account: Any) -> Statistics:
 
 @entry("desk logs float")
 def measure(desk: Desk, logs: Logs, cash: float) -> int:
-    """Write the statistics of an equity curve, which began with `cash`, into the account."""
-    account = desk.accounts[0]
+    """Write the statistics of an equity curve, which began with `cash`, into the account.
+
+    Net, mean and deviation of returns, and the deepest drawdown: divided only where something moved, or fell deeper.
+    """
+    account, equity, n = desk.accounts[0], values_of(logs.equity), logs.equity.size
     peak, before, worst, total, squares = cash, cash, 0.0, 0.0, 0.0
-    for t in range(logs.equity.size):
-        now = logs.equity[np.uint64(t)]
+    for t in range(n):
+        now = equity[t]
+        if now == before:
+            continue
         change = now / before - 1.0
         total += change
         squares += change * change
-        peak = max(peak, now)
-        worst = max(worst, peak - now if peak <= 0.0 else 1.0 - now / peak)
-        before = now
-    n = logs.equity.size
-    account.net, account.mean_return, account.worst_drawdown = before / cash - 1.0, total / n, worst
-    account.deviation = np.sqrt(max(0.0, squares / n - (total / n) ** 2))
+        peak, before = max(peak, now), now
+        if now < peak * (1.0 - worst):
+            worst = max(worst, peak - now if peak <= 0.0 else 1.0 - now / peak)
+    mean = total / n
+    account.net, account.mean_return, account.worst_drawdown = equity[n - 1] / cash - 1.0, mean, worst
+    account.deviation = np.sqrt(max(0.0, squares / n - mean * mean))
+    return n
+
+
+def writable(tape: Tape) -> tuple[Tape, NDArray[np.int8]]:
+    """The same tape with signals to write, and a clock of its own that `listen` sets by them."""
+    signals = np.zeros(tape.closes.shape, np.int8)
+    clock, touched = tape.clock.copy(), np.zeros(tape.ts.size + 1, np.int64)
+    return tape._replace(signals=read_only(signals), clock=read_only(clock), touched=read_only(touched)), signals
+
+
+@entry("tape")
+def listen(tape: Tape) -> int:
+    """Set the clock by the signals, and list the bars in which anything stands; eight are seen at once to have nothing."""
+    n, width, clock, touched, signals = (
+        0,
+        tape.closes.shape[1],
+        values_of(tape.clock),
+        values_of(tape.touched),
+        values_of(tape.signals),
+    )
+    clock_words, signal_words, words = words_of(tape.clock), words_of(tape.signals), tape.ts.size // 8
+    for word in range(words + 1):
+        stands = 1
+        if word < words:
+            stands = clock_words[word]
+            for k in range(word * width, word * width + width):
+                stands |= signal_words[k]
+        if stands:
+            for t in range(8 * word, min(8 * word + 8, tape.ts.size)):
+                says = 0
+                for cell in range(t * width, t * width + width):
+                    says |= signals[cell]
+                clock[t] = clock[t] & ALL_BUT_SIGNALS | (SIGNALS_HERE if says & 15 else 0)
+                if clock[t]:
+                    touched[n] = t << 8 | clock[t]
+                    n += 1
+    touched[n] = 1 << 62
     return n
 
 
@@ -193,9 +290,8 @@ class Live:
         clock.flags.writeable = False
         self.tape = self.tape._replace(clock=clock)
         self.desk, self.logs = desk, logs
-        if not INTERPRETED:
-            self._packed = [packed(*one) for one in (("tape", self.tape), ("desk", desk), ("logs", logs))]
-            self._addresses = [one.ctypes.data for one in self._packed]
+        self._held = pinned(self.tape, desk, logs)
+        self._addresses = () if INTERPRETED else tuple(one.address for one in self._held)
 
     def say(self, t: int, instrument: int, signal: int) -> None:
         """What was decided on the close of bar `t`, as the bits of `words`."""

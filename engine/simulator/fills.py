@@ -147,7 +147,7 @@ def _charge_funding_on_entry(
     s.funding += received
 
 
-@unit("rules terms state account int")
+@rule
 def _after_reducing(rules: Record, terms: Record, s: Record, account: Record, k: int) -> int:
     o = s.orders[k]
     if s.quantity == 0.0:

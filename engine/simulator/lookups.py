@@ -13,7 +13,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from engine.simulator.compiled import rule
-from engine.simulator.schema import CELL, PLAN, SIZE, STATE, TERMS
+from engine.simulator.schema import CELL, HOT, PLAN, SIZE, STATE, TERMS
 
 Record = Any
 
@@ -36,7 +36,8 @@ def _reader(dtype: np.dtype[Any]) -> Callable[[int], Record]:
 
 
 _read_plan, _read_state, _read_terms = _reader(PLAN), _reader(STATE), _reader(TERMS)
-_read_cell, _read_size = _reader(CELL), _reader(SIZE)
+_read_cell, _read_size, _read_hot = _reader(CELL), _reader(SIZE), _reader(HOT)
+_HOT = HOT.itemsize
 _PLAN, _STATE, _TERMS, _CELL, _SIZE = (dtype.itemsize for dtype in (PLAN, STATE, TERMS, CELL, SIZE))
 
 
@@ -58,6 +59,12 @@ def terms_of(rules: Record, instrument: int) -> Record:
 @rule
 def cell_of(rules: Record, instrument: int) -> Record:
     return _read_cell(rules.cells + instrument * _CELL)
+
+
+@rule
+def hot_at(first: int, instrument: int) -> Record:
+    """By the address of the first, for loops over all instruments: `rules` would be read again for each."""
+    return _read_hot(first + instrument * _HOT)
 
 
 @rule

@@ -136,13 +136,13 @@ def is_entry(o: Record) -> bool:
     return bool(is_live(o) and o.role == FREE and not o.reduces_only)
 
 
-@unit("order account int int")
+@rule
 def end(o: Record, account: Record, status: int, reason: int) -> int:
     o.status, o.reason, o.closed_on = status, reason, account.t
     return 0
 
 
-@unit("order account int")
+@rule
 def refuse(o: Record, account: Record, reason: int) -> int:
     """Rejected, or withdrawn where a part has filled."""
     end(o, account, REJECTED if o.filled == 0.0 else REJECTED + 2, reason)
@@ -158,7 +158,7 @@ def end_what_belonged_to_the_position(s: Record, account: Record) -> int:
     return 0
 
 
-@unit("state")
+@rule
 def protective_order(s: Record) -> int:
     for k in range(s.n_orders):
         if s.orders[k].role == PROTECTIVE_STOP and is_live(s.orders[k]):
@@ -171,7 +171,7 @@ def is_market_exit(s: Record, o: Record) -> bool:
     return bool(o.type == MARKET and (o.role == EXIT or reduces(s, o)))
 
 
-@unit("state")
+@rule
 def leaves_altogether(s: Record) -> int:
     """Does an order wait that closes all of the position?"""
     for k in range(s.n_orders):
@@ -181,7 +181,7 @@ def leaves_altogether(s: Record) -> int:
     return False
 
 
-@unit("state int")
+@rule
 def waits_to_open(s: Record, side: int) -> int:
     """Does an entry of this side wait?"""
     for k in range(s.n_orders):

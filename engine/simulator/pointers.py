@@ -5,6 +5,7 @@ compiling everything took 59 s of processor time so, and 34 s by address. Python
 where it lies; what is compiled reads `tape.opens` as ever, one array at a time, and counts no references.
 """
 
+import ctypes
 from hashlib import sha256
 from typing import Any, Final
 
@@ -17,7 +18,6 @@ from numba.core.imputils import lower_getattr_generic
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import intrinsic, models, register_model
 from numba.np.numpy_support import as_dtype
-from numpy.typing import NDArray
 
 from engine.costs import SCHEDULE
 from engine.errors import UnalignedError
@@ -121,18 +121,21 @@ _EXPECTED: Final = {
 }
 
 
-def packed(kind: str, arrays: Any) -> NDArray[np.int64]:
+class Packed:
     """A tuple of arrays as numba lays it out: for each its owner, size, address, shape and strides. It owns none of them.
 
     Raises:
         UnalignedError: an array of another type, or not in one piece.
     """
-    words: list[int] = []
-    for name, array, (itemsize, dimensions) in zip(arrays._fields, arrays, _EXPECTED[kind], strict=True):
-        if array.itemsize != itemsize or array.ndim != dimensions or not array.flags.c_contiguous:
-            raise UnalignedError(**{f"{kind}.{name}": array.shape})
-        words += [0, 0, array.size, itemsize, array.ctypes.data, *array.shape, *array.strides]
-    return np.array(words)
+
+    def __init__(self, kind: str, arrays: Any) -> None:
+        words: list[int] = []
+        for name, array, (itemsize, dimensions) in zip(arrays._fields, arrays, _EXPECTED[kind], strict=True):
+            if array.itemsize != itemsize or array.ndim != dimensions or not array.flags.c_contiguous:
+                raise UnalignedError(**{f"{kind}.{name}": array.shape})
+            words += [0, 0, array.size, itemsize, array.ctypes.data, *array.shape, *array.strides]
+        self._arrays, self._words = arrays, np.array(words)
+        self.address: Final = self._words.ctypes.data
 
 
 @intrinsic
@@ -143,13 +146,34 @@ def _values(_context: Any, array: Any) -> Any:
     return types.CPointer(array.dtype)(array), code
 
 
+@intrinsic
+def _words(_context: Any, array: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = context.get_value_type(signature.return_type)
+        return builder.bitcast(context.make_array(signature.args[0])(context, builder, arguments[0]).data, kind)
+
+    return types.CPointer(types.int64)(array), code
+
+
 def _flat(array: Any) -> Any:
-    return array.reshape(-1)
+    values = array.reshape(-1)
+    if array.dtype.names or array.flags.writeable:
+        return values
+    address = array.ctypes.data  # `values_of` is how compiled code writes what only it writes
+    return np.frombuffer((ctypes.c_char * array.nbytes).from_address(address), dtype=array.dtype)
 
 
-values_of = _flat if numba.config.DISABLE_JIT else _values
+def _flat_words(array: Any) -> Any:
+    return array.reshape(-1)[: array.size // 8 * 8].view(np.int64)
+
+
+values_of: Any = _flat if numba.config.DISABLE_JIT else _values
 """The values of a contiguous array one after the other. An index into them is neither counted from the end nor multiplied
 by the length of a row, so that loops over one instrument's bars become a few instructions on several bars at once."""
+
+
+words_of: Any = _flat_words if numba.config.DISABLE_JIT else _words
+"""The bytes of a contiguous array, eight at a time."""
 
 
 @intrinsic
@@ -169,5 +193,5 @@ def _no_need(values: Any, index: int) -> None:
     pass
 
 
-ahead = _no_need if numba.config.DISABLE_JIT else _ahead
+ahead: Any = _no_need if numba.config.DISABLE_JIT else _ahead
 """Ask for the memory of a value that will be read soon; nothing happens where there is none."""

@@ -196,7 +196,7 @@ def _leave(terms: Record, s: Record, quantity: float, price: float) -> None:
     s.left_value += quantity / price if terms.kind == INVERSE else quantity * price
 
 
-@unit("terms state account float float")
+@rule
 def relock(terms: Record, s: Record, account: Record, price: float, rate: float) -> int:
     """Hold as collateral what the position needs now, and mark its gain to `price`."""
     locked, carried = 0.0, 0.0

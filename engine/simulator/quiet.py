@@ -1,132 +1,37 @@
-"""Bars in which nothing happens: the band of prices that says so, and the glide over them.
+"""Bars in which nothing happens: over those of the only instrument time glides.
 
-An instrument at rest knows the prices between which none of its orders, nor its liquidation, is reached. While the price
-stays there only its mark moves, and equity with it. What one instrument does alone then needs no step: `glide` goes over
-columns, in blocks whose bars are compared at once, and stops at the first bar of which there is any doubt.
+While its price stays within the band of what it waits for only its mark moves, and equity with it. That needs no step:
+`glide` goes over columns, whose bars are compared several at once, and stops before the first bar of which there is any
+doubt. What is decided on the close of such a bar is decided here, too.
 """
 
 from typing import Any
 
 import numpy as np
 
+from engine.simulator.band import narrow_by_trail
 from engine.simulator.compiled import rule, unit
+from engine.simulator.decide import decide
 from engine.simulator.lookups import plan_of
-from engine.simulator.orders import NEVER, protective_order, trigger_of, waits_for_trigger
+from engine.simulator.orders import protective_order
 from engine.simulator.pointers import ahead, values_of
 from engine.simulator.prices import floor_to
 from engine.simulator.tape import Desk, Logs, Tape
 from engine.simulator.words import (
-    ABSENT,
-    ACTS,
-    AT_DISTANCE,
     AT_PCT,
-    EXPIRES,
-    INVERSE,
-    MARKET,
+    DECISIONS_HERE,
+    EVENTS_HERE,
     NEW_DAY,
     NONE,
-    SPOT,
-    STOP,
+    SESSION_ENDS,
+    SIGNALS_HERE,
     TRAILED,
-    TRIGGERED,
+    WINDOW_ENDS,
 )
 
 Record = Any
-ALL_BUT_NEW_DAY = 255 - NEW_DAY
+LOUD, DECIDES = EVENTS_HERE | SESSION_ENDS | WINDOW_ENDS, DECISIONS_HERE | SIGNALS_HERE
 _BLOCK = 64  # bars
-
-
-# The band
-
-
-@rule
-def _narrow(h: Record, o: Record) -> int:
-    """Narrow the band by what one order waits for; gives for what else, as bits."""
-    expires = EXPIRES if o.expires != NEVER else 0
-    if o.type == MARKET:
-        return ACTS | expires
-    waits = waits_for_trigger(o)
-    level = trigger_of(o) if waits else o.price
-    if (o.side > 0) == waits:
-        h.near_high = min(h.near_high, level)
-    else:
-        h.near_low = max(h.near_low, level)
-    triggered = TRIGGERED if o.type == STOP and o.triggered else 0
-    return triggered | (ACTS if o.fresh else 0) | expires
-
-
-@unit("rules terms hot state account")
-def rest(rules: Record, terms: Record, h: Record, s: Record, account: Record) -> int:
-    """Where the price may go without anything happening; an empty band wakes it in the next bar."""
-    h.near_low, h.near_high, h.mark_low_band, h.mark_high_band = -np.inf, np.inf, -np.inf, np.inf
-    h.units, h.offset, h.coin, h.trails, h.waits, h.leave_at = 0.0, 0.0, 0.0, 0, 0, NEVER
-    for k in range(s.n_orders):
-        h.waits |= _narrow(h, s.orders[k])
-    restless = h.waits != 0 or rules.converts or rules.cross
-    if s.quantity > 0.0:
-        restless |= _rest_holding(rules, terms, h, s, account)
-    h.low_band, h.high_band = np.inf if restless else h.near_low, h.near_high
-    h.reach_low, h.reach_high = h.low_band, h.high_band
-    if s.quantity > 0.0:
-        _narrow_by_trail(plan_of(rules, s.plan), h, s)
-    return 0
-
-
-@rule
-def _rest_holding(rules: Record, terms: Record, h: Record, s: Record, account: Record) -> bool:
-    """What a position adds to the band; True: it is looked at in every bar."""
-    plan = plan_of(rules, s.plan)
-    _weigh(terms, h, s)
-    if not np.isnan(s.liquidation):
-        _narrow_by_liquidation(rules, h, s)
-    if plan.time_stop_bars > 0:
-        h.leave_at = s.entry_bar + plan.time_stop_bars
-        account.alarm = min(account.alarm, h.leave_at)
-    return bool(s.sign < 0 and terms.kind == SPOT and terms.borrow_per_day > 0.0)
-
-
-@rule
-def _narrow_by_trail(plan: Record, h: Record, s: Record) -> None:
-    if plan.trail_kind != ABSENT or plan.runner_trail_kind != ABSENT:
-        h.trails = 1 if plan.runner_trail_kind == ABSENT else 2
-        if plan.trail_kind == AT_DISTANCE or plan.runner_trail_kind == AT_DISTANCE:
-            h.low_band = np.inf
-        else:
-            h.high_band = min(h.high_band, s.highest) if s.sign > 0 else h.high_band
-            h.low_band = max(h.low_band, s.highest) if s.sign < 0 else h.low_band
-
-
-@rule
-def _weigh(terms: Record, h: Record, s: Record) -> None:
-    """What the position adds to equity is units × mark + offset − coin / mark."""
-    units = s.sign * s.quantity * terms.contract_size
-    if terms.kind == INVERSE:
-        h.coin, h.offset = units, units / s.reference
-    else:
-        h.units = units
-        h.offset = 0.0 if terms.kind == SPOT else -units * s.reference
-
-
-@rule
-def _narrow_by_liquidation(rules: Record, h: Record, s: Record) -> None:
-    if rules.has_marks and s.sign > 0:
-        h.mark_low_band = s.liquidation
-    elif rules.has_marks:
-        h.mark_high_band = s.liquidation
-    elif s.sign > 0:
-        h.near_low = max(h.near_low, s.liquidation)
-    else:
-        h.near_high = min(h.near_high, s.liquidation)
-
-
-@rule
-def worth(h: Record) -> float:
-    if h.coin != 0.0:
-        return float(h.offset - h.coin / h.mark)
-    return float(h.units * h.mark + h.offset)
-
-
-# The glide
 
 
 @rule
@@ -146,13 +51,24 @@ def _within(lows: Any, highs: Any, first: int, end: int, low_band: float, high_b
 
 
 @rule
-def _untouched(tape: Tape, account: Record, first: int, end: int) -> int:
-    """The first bar behind `first` in whose calendar anything stands."""
-    k = account.next_touched
-    while tape.touched[k] <= first:
+def _stretch(tape: Tape, account: Record, first: int, end: int) -> tuple[int, int, int]:
+    """What stands in the calendar of `first`, where the stretch from it on ends, and what stands in that of its last bar.
+
+    It ends with the next bar in whose calendar anything stands, where that is but a decision on its close, else before.
+    """
+    touched, k, here = values_of(tape.touched), account.next_touched, 0
+    while touched[k] >> 8 < first:
         k += 1
     account.next_touched = k
-    return min(end, tape.touched[k])
+    if touched[k] >> 8 == first:
+        here = touched[k] & 255
+        k += 1
+    if here & DECIDES:
+        return here, first + 1, here
+    stop, there = touched[k] >> 8, touched[k] & 255
+    if stop < end and not there & ~DECIDES:
+        return here, stop + 1, there
+    return here, min(end, stop), 0
 
 
 @rule
@@ -162,7 +78,7 @@ def _fetch(tape: Tape, t: int) -> None:
         ahead(values_of(tape.opens), t)
         ahead(values_of(tape.volumes), t)
         ahead(values_of(tape.signals), t)
-        ahead(values_of(tape.times), t)
+        ahead(values_of(tape.times), t - 1)
 
 
 @rule
@@ -315,10 +231,10 @@ def _glide_trailed(tape: Tape, desk: Desk, logs: Logs, first: int, end: int, lea
         account.equity, account.peak, h.low_seen, h.high_seen = equity, peak, low_seen, high_seen
         s.highest, s.trail_level = sign * highest, sign * level
         if price > sign * o.price:
-            o.price, s.stop_why = sign * price, TRAILED
+            o.price, h.stop, s.stop_why = sign * price, sign * price, TRAILED
         h.near_low, h.near_high, h.low_band, h.high_band = near_low, near_high, near_low, near_high
         h.reach_low, h.reach_high = near_low, near_high
-        _narrow_by_trail(plan, h, s)
+        narrow_by_trail(plan, h, s)
     return t
 
 
@@ -336,25 +252,31 @@ def glide(tape: Tape, desk: Desk, logs: Logs, first: int, end: int) -> int:
     Any doubt ends the stretch: `step` decides. Tests hold both to the same bytes.
     """
     account, h, s, rules = desk.accounts[0], desk.hots[0], desk.states[0], tape.rules[0]
-    clock, rate = tape.clock, desk.cells[0].rate
+    rate = desk.cells[0].rate
     least = -np.inf if account.killed else 1.0 - rules.kill_switch + 1e-9
     end = min(end, account.alarm)
-    while first < end and h.coin == 0.0 and h.trails < 2 and not clock[first] & ALL_BUT_NEW_DAY:
-        before, quiet = account.equity, _untouched(tape, account, first, end)
-        _fetch(tape, quiet)
+    while first < end and h.coin == 0.0 and h.trails < 2:
+        here, stop, there = _stretch(tape, account, first, end)
+        if here & LOUD:
+            break
+        before = account.equity
+        quiet = stop
+        _fetch(tape, stop)
         if h.trails:
             if not (h.reach_low < np.inf and _follows(s)):
                 break
-            quiet = _glide_trailed(tape, desk, logs, first, quiet, least)
+            quiet = _glide_trailed(tape, desk, logs, first, stop, least)
         else:
-            quiet = _quiet_until(tape, h, first, quiet)
+            quiet = _quiet_until(tape, h, first, stop)
             quiet = _worth_over(tape, logs, h, account, rate, first, quiet, least)
             if h.units != 0.0:
                 _see_over(tape, h, first, quiet)
         if quiet == first:
             break
-        if clock[first] & NEW_DAY:
+        if here & NEW_DAY:
             account.day_equity = before
         _write_over(tape, logs, h, account, rate, first, quiet)
         first = quiet
+        if quiet == stop and there & DECIDES:
+            decide(tape, desk, logs, account, stop - 1)
     return first

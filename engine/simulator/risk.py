@@ -94,7 +94,8 @@ def _held(terms: Record, s: Record) -> float:
 @phase
 def _exposure_guard(rules: Record, account: Record, i: int, side: int, worth: float) -> int:
     gross, net, count, mine = worth, side * worth, 1, 0.0
-    for j in range(rules.n_instruments):
+    first, end = (0, rules.n_instruments) if rules.limits_all else (i, i + 1)
+    for j in range(first, end):
         x, s, rate = terms_of(rules, j), state_of(rules, j), cell_of(rules, j).rate
         held, buys, sells = (
             _held(x, s) * rate,

@@ -37,8 +37,10 @@ def _record(fields: list[Any]) -> np.dtype[Any]:
 
 RULES: Final = _record(
     _fields(I, "policy n_instruments")
-    + _fields(I, "plans states terms cells sizes")  # addresses of the first of each
-    + _fields(B, "touch has_marks cross converts has_contracts thorough")  # thorough: no short cuts, for tests
+    + _fields(I, "plans states terms cells sizes hots")  # addresses of the first of each
+    + _fields(
+        B, "touch has_marks cross converts has_contracts has_opinions limits_all thorough"
+    )  # thorough: no short cuts, for tests
     + _fields(F, "participation per_share minimum_fee delisting_recovery")
     + _fields(
         I,
@@ -144,7 +146,7 @@ HOT: Final = _record(
         F,
         "low_band high_band units offset coin mark low_seen high_seen mark_low_band mark_high_band reach_low reach_high",
     )
-    + _fields(F, "near_low near_high")  # the prices at which what rests acts, restless or not
+    + _fields(F, "near_low near_high stop")  # the prices at which what rests acts, restless or not
     + _fields(I, "trails waits leave_at")
 )
 

@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from engine.costs import VOLUME_WINDOW_US
+from engine.simulator.band import rest, worth
+from engine.simulator.books import book, bury
 from engine.simulator.carry import charge_borrow, charge_funding, pay_dividend, split
 from engine.simulator.compiled import phase, rule, unit
-from engine.simulator.deciding import cancel_entries, follow_decision, follow_signal
+from engine.simulator.decide import decide, keep_time, update_tier
+from engine.simulator.deciding import cancel_entries
 from engine.simulator.exits import trail
 from engine.simulator.fills import attempt, exit_order, leave, liquidate
 from engine.simulator.liquidation import liquidation_price, maintenance
-from engine.simulator.lookups import plan_of
+from engine.simulator.lookups import hot_at, plan_of
 from engine.simulator.orders import (
     NEVER,
     end,
@@ -28,14 +30,12 @@ from engine.simulator.orders import (
     opens,
     refuse,
     trigger_of,
-    waits_to_open,
 )
 from engine.simulator.paths import (
     SEVERAL,
     choose,
     judge_new_targets,
     lies_beyond,
-    mark_trades,
     mark_what_the_other_lacks,
     same_fills,
     takes,
@@ -44,20 +44,19 @@ from engine.simulator.paths import (
     what_is_reached,
     worth_at_close,
 )
+from engine.simulator.pointers import values_of
 from engine.simulator.positions import see, unrealised
 from engine.simulator.prices import floor_to
-from engine.simulator.quiet import rest, worth
 from engine.simulator.schema import ORDER, STATE
 from engine.simulator.tape import Desk, Logs, Tape
 from engine.simulator.words import (
     ABSENT,
-    ACTS,
     BEYOND,
     CANCELLED_BY_DECISION,
-    DECISIONS_HERE,
     DELIST,
     DELISTED,
     DIVIDEND,
+    ENTERS,
     EVENTS_HERE,
     EXIT,
     EXPIRED,
@@ -68,6 +67,7 @@ from engine.simulator.words import (
     FUNDING_INSIDE,
     KILL_SWITCH,
     KILLED,
+    LEAVES,
     MARKET,
     NEW_DAY,
     NONE,
@@ -75,8 +75,6 @@ from engine.simulator.words import (
     PROTECTIVE_STOP,
     SESSION_CLOSE,
     SESSION_ENDS,
-    SHARE_COLUMN,
-    SIGNALS_HERE,
     SPLIT,
     SPOT,
     STOP,
@@ -91,61 +89,9 @@ from engine.simulator.words import (
 
 Record = Any
 NO_ALARM = 1 << 62
+LOUD = EVENTS_HERE | SESSION_ENDS | WINDOW_ENDS
 _HEAD = STATE.fields["orders"][1] // 8  # words before the orders
 _ORDER = ORDER.itemsize // 8
-
-
-# Logs
-
-
-@phase
-def _log_fill(logs: Logs, account: Record, row: Record, i: int) -> None:
-    account.n_fills += 1
-    if account.n_fills <= logs.fills.size:
-        row.id, row.instrument = account.n_fills, i
-        logs.fills[account.n_fills - 1] = row
-
-
-@phase
-def _log_trade(logs: Logs, account: Record, row: Record, i: int) -> None:
-    account.n_trades += 1
-    account.n_ambiguous += int(row.ambiguous)
-    if account.n_trades <= logs.trades.size:
-        row.instrument = i
-        logs.trades[account.n_trades - 1] = row
-
-
-@rule
-def _book(logs: Logs, s: Record, account: Record, box: Record, i: int) -> None:
-    """Empty the outbox of instrument `i` into the logs."""
-    if box.n_fills > 0:
-        mark_trades(s, box)
-        for k in range(box.n_fills):
-            _log_fill(logs, account, box.fills[k], i)
-        for k in range(box.n_trades):
-            _log_trade(logs, account, box.trades[k], i)
-        box.n_fills, box.n_trades = 0, 0
-
-
-@phase
-def log_order(orders: Any, o: Record, i: int) -> None:
-    if o.id <= orders.size:
-        o.instrument = i
-        orders[o.id - 1] = o
-
-
-@phase
-def _bury(orders: Any, s: Record, i: int) -> None:
-    """Log the orders that have ended; the others close ranks."""
-    kept = 0
-    for k in range(s.n_orders):
-        if is_live(s.orders[k]):
-            if kept < k:
-                s.orders[kept] = s.orders[k]
-            kept += 1
-        else:
-            log_order(orders, s.orders[k], i)
-    s.n_orders = kept
 
 
 # Waking and resting
@@ -242,7 +188,7 @@ def _carry_events(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -
         x, s, cell, box = tape.terms[i], desk.states[i], desk.cells[i], desk.boxes[0]
         if event.kind == SPLIT:
             split(x, s, account, box, cell, event.value)
-            desk.hots[i].waits |= ACTS | TRIGGERED  # its prices are others now
+            desk.hots[i].waits |= ENTERS | LEAVES | TRIGGERED  # its prices are others now
             if s.quantity == 0.0:
                 end_what_belonged_to_the_position(s, account)
             s.liquidation = liquidation_price(x, s, account.cash + s.wallet_of_others)
@@ -252,7 +198,7 @@ def _carry_events(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -
             if event.kind == FUNDING_AT_OPEN:  # what is entered at this open pays too
                 cell.funding_rate, cell.funding_mark = event.value, event.mark
             charge_funding(x, s, account, cell, event.value, event.mark)
-        _book(logs, s, account, box, i)
+        book(logs, s, account, box, i)
     return 0
 
 
@@ -396,7 +342,7 @@ def _next_entry(desk: Desk, account: Record, after: int) -> tuple[int, int]:
     return found, place
 
 
-@unit("rules terms state account box cell int")
+@rule
 def _entry_at_open(
     rules: Record,
     terms: Record,
@@ -422,18 +368,18 @@ def _stirs(rules: Record, h: Record, s: Record, account: Record, cell: Record) -
     """What this open may bring: nothing where it lies within the prices of all that rests, and nothing waits for it."""
     if not cell.present or (s.n_orders == 0 and s.quantity == 0.0):
         return 0
-    stirs = h.waits & (ACTS | TRIGGERED)
+    stirs = h.waits & (ENTERS | LEAVES | TRIGGERED)
     if account.t >= h.leave_at:
-        stirs |= ACTS
+        stirs |= LEAVES
     within = h.near_low < cell.open and cell.open < h.near_high
     if within and rules.has_marks and s.quantity > 0.0:
         within = h.mark_low_band < cell.mark_open and cell.mark_open < h.mark_high_band
-    return stirs if within and not rules.cross and not rules.thorough else stirs | ACTS | BEYOND
+    return stirs if within and not rules.cross and not rules.thorough else stirs | ENTERS | LEAVES | BEYOND
 
 
 @rule
 def _open(tape: Tape, desk: Desk, logs: Logs, account: Record) -> None:
-    stirs = 0
+    stirs, leaves = 0, 0
     for n in range(account.n_active):
         i = desk.active[n]
         s, h, cell = desk.states[i], desk.hots[i], desk.cells[i]
@@ -441,11 +387,13 @@ def _open(tape: Tape, desk: Desk, logs: Logs, account: Record) -> None:
             _expire(s, account, account.slot - 1)  # bars may lie between this and the last
         cell.stirs = _stirs(tape.rules[0], h, s, account, cell)
         stirs |= cell.stirs
-    if stirs:
-        account.at_open = 1
-        _exits_of_open(tape, desk, logs, account, stirs)
+        leaves |= cell.stirs if s.quantity > 0.0 else 0
+    account.at_open = 1
+    if leaves:
+        _exits_of_open(tape, desk, logs, account, leaves)
+    if stirs & (ENTERS | TRIGGERED | BEYOND):
         _open_entries(tape, desk, logs, account)
-        account.at_open = 0
+    account.at_open = 0
 
 
 @unit("tape desk logs account int")
@@ -465,18 +413,18 @@ def _exits_of_open(tape: Tape, desk: Desk, logs: Logs, account: Record, stirs: i
                     _limits_at_open(rules, x, s, account, box, cell)
                 else:
                     _exits_at_open(rules, x, s, account, box, cell)
-                _book(logs, s, account, box, i)
+                book(logs, s, account, box, i)
     return 0
 
 
-@unit("tape desk logs account")
+@rule
 def _open_entries(tape: Tape, desk: Desk, logs: Logs, account: Record) -> int:
     i, k = _next_entry(desk, account, 0)
     while i >= 0:
         s, box = desk.states[i], desk.boxes[0]
         order = s.orders[k].id
         _entry_at_open(tape.rules[0], tape.terms[i], s, account, box, desk.cells[i], k)
-        _book(logs, s, account, box, i)
+        book(logs, s, account, box, i)
         i, k = _next_entry(desk, account, order)
     return 0
 
@@ -532,7 +480,7 @@ def _inside_one(tape: Tape, desk: Desk, logs: Logs, account: Record, i: int) -> 
         box = desk.boxes[_walk_both(tape, desk, i)]
     else:  # both paths would give its fill: the one that would be chosen is walked in place
         walk(rules, terms, s, account, box, cell, 1 - choose(rules, cell, 0.0, 1e-9))
-    _book(logs, s, account, box, i)
+    book(logs, s, account, box, i)
     return 0
 
 
@@ -606,7 +554,7 @@ def _delist(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> int:
                     price,
                     1,
                 )
-                _book(logs, s, account, box, i)
+                book(logs, s, account, box, i)
             cancel_entries(s, account, NONE, CANCELLED_BY_DECISION)
             s.delisted = 1
     return 0
@@ -624,7 +572,7 @@ def _at_close(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> No
                 _close_session(rules, x, s, account, box, cell)
             if t == x.last_bar and s.quantity > 0.0:
                 leave(rules, x, s, account, box, cell, WINDOW_END, cell.close, 0)
-            _book(logs, s, account, box, i)
+            book(logs, s, account, box, i)
         if desk.hots[i].waits & EXPIRES:
             _expire(s, account, account.slot)
     if tape.clock[t] & EVENTS_HERE:
@@ -649,12 +597,13 @@ def _put_to_rest(tape: Tape, desk: Desk, logs: Logs, account: Record) -> None:
 
 
 @rule
-def _mark(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> None:
+def _mark(rules: Record, desk: Desk, logs: Logs, account: Record, t: int) -> None:
     equity, gross = account.cash, 0.0
+    hots = rules.hots
     for i in range(desk.hots.size):
-        h = desk.hots[i]
+        h = hot_at(hots, i)
         if h.units != 0.0 or h.coin != 0.0:
-            rate = desk.cells[i].rate
+            rate = desk.cells[i].rate if rules.converts else 1.0
             equity += worth(h) * rate
             gross += (abs(h.units) * h.mark + (abs(h.coin) / h.mark if h.coin != 0.0 else 0.0)) * rate
     account.equity, account.gross = equity, gross
@@ -677,11 +626,8 @@ def _kill(tape: Tape, desk: Desk, account: Record) -> int:
     return 0
 
 
-# 6. Decisions
-
-
-@unit("tape desk account int")
-def _follow_trails(tape: Tape, desk: Desk, account: Record, t: int) -> int:
+@rule
+def _follow_trails(tape: Tape, desk: Desk, account: Record, t: int) -> None:
     for n in range(account.n_active):
         i = desk.active[n]
         s, cell = desk.states[i], desk.cells[i]
@@ -691,127 +637,9 @@ def _follow_trails(tape: Tape, desk: Desk, account: Record, t: int) -> int:
             runner = tape.columns[plan.runner_trail_column, t, i] if plan.runner_trail_column >= 0 else np.nan
             extreme = cell.high if s.sign > 0 else cell.low
             trail(tape.rules[0], tape.terms[i], s, account, extreme, distance, runner)
-    return 0
-
-
-@phase
-def _column(tape: Tape, column: int, t: int, i: int, otherwise: float) -> float:
-    return tape.columns[column, t, i] if column >= 0 else otherwise
-
-
-@phase
-def _highest_correlation(tape: Tape, desk: Desk, t: int, i: int, side: int) -> float:
-    """Of a position of `side` with any that is held or waits to be opened."""
-    highest = -np.inf
-    session = min(tape.times[t].next_session - tape.times[0].session, tape.correlations.shape[0] - 1)
-    for j in range(tape.terms.size):
-        other, found = desk.states[j], tape.correlations[session, i, j]
-        for towards in (-1, 1):
-            held = other.quantity > 0.0 and other.sign == towards and not leaves_altogether(other)
-            if j != i and not np.isnan(found) and (held or waits_to_open(other, towards)):
-                highest = max(highest, side * towards * found)
-    return highest
-
-
-@unit("tape desk decision int int")
-def _brief(tape: Tape, desk: Desk, d: Record, t: int, i: int) -> int:
-    """What is known on this bar, for a decision made on it."""
-    rules, size = tape.rules[0], tape.sizes[d.sizing]
-    plan = plan_of(rules, d.plan)
-    for j in range(tape.terms.size):
-        desk.states[j].mark = desk.hots[j].mark
-    d.close, d.rate = desk.hots[i].mark, desk.cells[i].rate
-    d.embargoed = bool(tape.signals.size and tape.signals[t, i] & 16)
-    d.stop_distance = plan.stop * _column(tape, plan.stop_column, t, i, np.nan)
-    d.trail_distance = plan.trail * _column(tape, plan.trail_column, t, i, np.nan)
-    d.share = _column(tape, size.column, t, i, np.nan) if size.model == SHARE_COLUMN else np.nan
-    d.multiplier = _column(tape, rules.multiplier_column, t, i, 1.0)
-    d.refusal = _column(tape, rules.refusal_column, t, i, np.nan)
-    d.regime = _column(tape, rules.regime_column, t, i, np.nan)
-    d.strength = _column(tape, rules.strength_column, t, i, np.nan)
-    d.confidence = _column(tape, rules.confidence_column, t, i, np.nan)
-    d.correlation_long, d.correlation_short = -np.inf, -np.inf
-    if tape.correlations.size:
-        d.correlation_long = _highest_correlation(tape, desk, t, i, 1)
-        d.correlation_short = _highest_correlation(tape, desk, t, i, -1)
-    terms = tape.terms[i]
-    d.sigma = _column(tape, terms.sigma_column, t, i, terms.sigma)
-    d.mean_volume = _column(tape, terms.volume_column, t, i, terms.mean_volume)
-    d.present = not np.isnan(tape.closes[t, i])
-    return 0
-
-
-@unit("tape desk logs account int")
-def _decide_from_list(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> int:
-    while account.next_decision < tape.decisions.size and tape.decisions[account.next_decision].bar <= t:
-        desk.asked[0] = tape.decisions[account.next_decision]
-        d = desk.asked[0]
-        i = d.instrument
-        _brief(tape, desk, d, t, i)
-        follow_decision(tape.rules[0], account, d)
-        _bury(logs.orders, desk.states[i], i)
-        rest(tape.rules[0], tape.terms[i], desk.hots[i], desk.states[i], account)
-        account.next_decision += 1
-    return 0
-
-
-@unit("tape desk logs account int int int")
-def _decide_from_signal(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int, i: int, signal: int) -> int:
-    d = desk.asked[0]
-    d.instrument, d.type, d.plan, d.sizing = (
-        i,
-        MARKET,
-        tape.terms[i].default_plan,
-        tape.terms[i].default_size,
-    )
-    d.client, d.ttl, d.post_only, d.quantity, d.price, d.trigger = (
-        NONE,
-        0,
-        False,
-        np.nan,
-        np.nan,
-        np.nan,
-    )
-    _brief(tape, desk, d, t, i)
-    follow_signal(tape.rules[0], account, d, signal)
-    _bury(logs.orders, desk.states[i], i)
-    rest(tape.rules[0], tape.terms[i], desk.hots[i], desk.states[i], account)
-    return 0
 
 
 # The clock of one bar
-
-
-@rule
-def _tier(tiers: Any, volume: float, now: int) -> int:
-    """The row of the last period that has started with the highest volume reached; 1e-9 forgives rounding."""
-    found = 0
-    for k in range(tiers.size):
-        if tiers[k].start_us <= now and volume >= tiers[k].volume * (1.0 - 1e-9):
-            found = k
-    return found
-
-
-@unit("tape desk account int")
-def _update_tier(tape: Tape, desk: Desk, account: Record, t: int) -> int:
-    """Volume is that of bars that opened in the last 30 days."""
-    while account.tail < account.n_traded and desk.traded_at[account.tail] < account.close_us - VOLUME_WINDOW_US:
-        account.volume = max(0.0, account.volume - desk.traded[account.tail])  # rounding may leave less than nothing
-        account.tail += 1
-    if account.traded > 0.0:
-        if account.n_traded == 0 or desk.traded_at[account.n_traded - 1] != account.now_us:
-            account.n_traded += 1
-            desk.traded[account.n_traded - 1] = 0.0
-        desk.traded[account.n_traded - 1] += account.traded
-        desk.traded_at[account.n_traded - 1] = account.now_us
-        account.volume += account.traded
-        account.traded = 0.0
-    account.tier = _tier(tape.tiers, account.volume, account.close_us)
-    account.maker, account.taker = (
-        tape.tiers[account.tier].maker,
-        tape.tiers[account.tier].taker,
-    )
-    return 0
 
 
 @phase
@@ -820,43 +648,40 @@ def _new_day(account: Record) -> None:
 
 
 @rule
-def _is_quiet(tape: Tape, h: Record, t: int, i: int) -> bool:
-    """False for NaN: what has no bar is woken, and finds nothing to do."""
-    if not (tape.lows[t, i] > h.low_band and tape.highs[t, i] < h.high_band):
-        return False
-    if tape.mark_opens.size and (h.units != 0.0 or h.coin != 0.0):
-        return bool(tape.mark_lows[t, i] > h.mark_low_band and tape.mark_highs[t, i] < h.mark_high_band)
-    return True
+def _marks_are_quiet(tape: Tape, h: Record, cell: int) -> bool:
+    if h.units == 0.0 and h.coin == 0.0:
+        return True
+    lows, highs = values_of(tape.mark_lows), values_of(tape.mark_highs)
+    return bool(lows[cell] > h.mark_low_band and highs[cell] < h.mark_high_band)
 
 
 @rule
 def _wake_who_must(tape: Tape, desk: Desk, account: Record, t: int, loud: bool) -> None:
-    account.n_active = 0
-    for i in range(desk.hots.size):
-        h = desk.hots[i]
-        if not loud and _is_quiet(tape, h, t, i):
-            h.mark = tape.closes[t, i]
-            h.low_seen, h.high_seen = (
-                min(h.low_seen, tape.lows[t, i]),
-                max(h.high_seen, tape.highs[t, i]),
-            )
+    """Who leaves its band; NaN leaves every one: what has no bar is woken, and finds nothing to do.
+
+    Of what is tried in every bar for every instrument: with rows and records looked up anew for each this loop alone took
+    20 ns where a bare one takes 4 with all it does.
+    """
+    lows, highs, closes, hots = values_of(tape.lows), values_of(tape.highs), values_of(tape.closes), tape.rules[0].hots
+    n, n_active, marked = desk.hots.size, 0, tape.mark_opens.size > 0
+    for i in range(n):
+        h, cell = hot_at(hots, i), t * n + i
+        low, high = lows[cell], highs[cell]
+        if not loud and low > h.low_band and high < h.high_band and (not marked or _marks_are_quiet(tape, h, cell)):
+            h.mark = closes[cell]
+            if h.units != 0.0 or h.coin != 0.0:
+                h.low_seen, h.high_seen = min(h.low_seen, low), max(h.high_seen, high)
         else:
-            desk.active[account.n_active] = i
-            account.n_active += 1
-
-
-@rule
-def _keep_time(tape: Tape, account: Record, t: int) -> None:
-    now = tape.times[t]
-    account.t, account.now_us, account.close_us, account.slot = t, now.opened, now.known_at, now.slot
-    account.session, account.next_session = now.session, now.next_session
+            desk.active[n_active] = i
+            n_active += 1
+    account.n_active = n_active
 
 
 @unit("tape desk logs int")
 def _events_of_bar(tape: Tape, desk: Desk, logs: Logs, t: int) -> int:
     """Everything between one close and the next, for the instruments that are awake."""
     rules, account = tape.rules[0], desk.accounts[0]
-    _keep_time(tape, account, t)
+    keep_time(tape, account, t)
     for n in range(account.n_active):
         i = desk.active[n]
         _load(tape, desk.cells[i], tape.terms[i], t, i)
@@ -872,7 +697,7 @@ def _events_of_bar(tape: Tape, desk: Desk, logs: Logs, t: int) -> int:
     _inside(tape, desk, logs, account, t)
     _at_close(tape, desk, logs, account, t)
     if tape.tiers.size > 1:
-        _update_tier(tape, desk, account, t)
+        update_tier(tape, desk, account, t)
     _put_to_rest(tape, desk, logs, account)
     return 0
 
@@ -882,25 +707,8 @@ def _rest_all(tape: Tape, desk: Desk, logs: Logs, account: Record) -> None:
     for n in range(account.n_active):
         i = desk.active[n]
         if desk.states[i].n_orders > 0:
-            _bury(logs.orders, desk.states[i], i)
+            bury(logs.orders, desk.states[i], i)
         rest(tape.rules[0], tape.terms[i], desk.hots[i], desk.states[i], account)
-
-
-@rule
-def _decide(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> None:
-    if tape.clock[t] & DECISIONS_HERE:
-        _keep_time(tape, account, t)
-        if tape.tiers.size > 1:
-            _update_tier(tape, desk, account, t)
-        _decide_from_list(tape, desk, logs, account, t)
-    if tape.clock[t] & SIGNALS_HERE:
-        for i in range(desk.hots.size):
-            signal = tape.signals[t, i]
-            if signal & 15 and t != tape.terms[i].last_bar:
-                _keep_time(tape, account, t)
-                if tape.tiers.size > 1:
-                    _update_tier(tape, desk, account, t)
-                _decide_from_signal(tape, desk, logs, account, t, i, signal)
 
 
 @rule
@@ -909,7 +717,7 @@ def step(tape: Tape, desk: Desk, logs: Logs, t: int) -> None:
     account, rules = desk.accounts[0], tape.rules[0]
     if tape.clock[t] & NEW_DAY:
         _new_day(account)
-    loud = bool(tape.clock[t] & (EVENTS_HERE | SESSION_ENDS | WINDOW_ENDS)) or t >= account.alarm
+    loud = bool(tape.clock[t] & LOUD) or t >= account.alarm
     if t >= account.alarm:
         account.alarm = NO_ALARM
     _wake_who_must(tape, desk, account, t, loud)
@@ -917,8 +725,8 @@ def step(tape: Tape, desk: Desk, logs: Logs, t: int) -> None:
         _events_of_bar(tape, desk, logs, t)
         _follow_trails(tape, desk, account, t)
         _rest_all(tape, desk, logs, account)
-    _mark(tape, desk, logs, account, t)
+    _mark(rules, desk, logs, account, t)
     account.drawdown = 1.0 - account.equity / account.peak if account.peak > 0.0 else 0.0
     if not account.killed and account.drawdown > rules.kill_switch * (1.0 + 1e-12):
         _kill(tape, desk, account)
-    _decide(tape, desk, logs, account, t)
+    decide(tape, desk, logs, account, t)

@@ -16,7 +16,7 @@ class Tape(NamedTuple):
     ts: Integers
     times: Records  # all that is known of a bar's time in one place, or an event would wait for five columns
     clock: NDArray[np.uint8]
-    touched: Integers  # the bars in whose clock anything stands, and one that never comes
+    touched: Integers  # where anything stands in the clock: bar × 256 + what stands there; and one that never comes
     opens: Floats
     highs: Floats
     lows: Floats

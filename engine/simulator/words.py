@@ -179,7 +179,7 @@ SPLIT, DIVIDEND, FUNDING_BEFORE, FUNDING_AT_OPEN, FUNDING_INSIDE, DELIST = range
 EVENTS_HERE, NEW_DAY, SESSION_ENDS, DECISIONS_HERE, WINDOW_ENDS, SIGNALS_HERE = 1, 2, 4, 8, 16, 32
 
 # What an instrument's orders wait for, and what the open of a bar may bring it.
-ACTS, TRIGGERED, EXPIRES, BEYOND = 1, 2, 4, 8
+ENTERS, LEAVES, TRIGGERED, EXPIRES, BEYOND = 1, 2, 4, 8, 16
 
 # What a strategy's signal says, added up in one number per bar and instrument.
 ENTER_LONG, EXIT_LONG, ENTER_SHORT, EXIT_SHORT, EMBARGOED = 1, 2, 4, 8, 16

@@ -11,7 +11,7 @@ import pytest
 
 from engine.errors import UnalignedError
 from engine.simulator.packing import logs_of
-from engine.simulator.pointers import packed
+from engine.simulator.pointers import Packed
 
 ENGINE = Path(__file__).parents[2] / "engine"
 BUY = """
@@ -84,4 +84,4 @@ def test_an_index_beyond_its_array_is_noticed(before_and_after):
 def test_an_array_that_does_not_lie_in_one_piece_is_refused():
     logs = logs_of(4, (1, 1, 1))
     with pytest.raises(UnalignedError, match=r"logs\.equity"):
-        packed("logs", logs._replace(equity=np.zeros(8)[::2]))
+        Packed("logs", logs._replace(equity=np.zeros(8)[::2]))
