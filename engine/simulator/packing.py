@@ -136,6 +136,7 @@ class Columns:
             shares = measures.risk_parity(returns, size.days)
         else:
             deviations = measures.over_the_past(returns, size.days, deviation=True, least=size.days)
+            deviations[~(deviations > 0.0)] = np.nan  # nothing can be said of what has not moved
             shares = measures.inverse_volatility(deviations)
             if size.model == "volatility_target":
                 shares = np.minimum(

@@ -196,17 +196,16 @@ def _leave(terms: Record, s: Record, quantity: float, price: float) -> None:
     s.left_value += quantity / price if terms.kind == INVERSE else quantity * price
 
 
-@unit("terms state account float float")
-def relock(terms: Record, s: Record, account: Record, price: float, rate: float) -> int:
-    """Hold as collateral what the position needs now, and mark its gain to `price`."""
+@unit("terms state account float")
+def relock(terms: Record, s: Record, account: Record, rate: float) -> int:
+    """Hold as collateral what the position needs now, and mark its gain to the last mark before; none on its first bar."""
     locked, carried = 0.0, 0.0
     if s.quantity > 0.0:
         worth = value(terms, s.quantity, s.entry) * rate
         if terms.kind != SPOT:
-            locked, carried = (
-                worth / terms.leverage + terms.extra_margin,
-                unrealised(terms, s, price, rate),
-            )
+            mark = s.entry if s.entry_bar == account.t else s.mark_price
+            locked = worth / terms.leverage + terms.extra_margin * rate
+            carried = unrealised(terms, s, mark, rate)
         elif s.sign < 0:
             locked = 2.0 * worth  # the proceeds, and as much again
     account.locked += locked - s.locked
@@ -305,7 +304,7 @@ def execute(
         _leave(terms, s, quantity, price)
         if s.quantity > 0.0:
             see(s, s.here)
-    relock(terms, s, account, reference, rate)
+    relock(terms, s, account, rate)
     if s.quantity == 0.0:
         _close_trade(terms, s, account, box, why)
     return 0

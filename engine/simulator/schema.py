@@ -85,7 +85,7 @@ DECISION: Final = _record(
     + _fields(B, "embargoed present")
     + _fields(
         F,
-        "close rate stop_distance trail_distance share multiplier refusal regime strength confidence sigma mean_volume",
+        "close rate stop_distance trail_distance runner_distance share multiplier refusal regime strength confidence sigma mean_volume",
     )
     + _fields(F, "correlation_long correlation_short")
 )
@@ -134,7 +134,7 @@ CELL: Final = _record(  # one instrument in one bar, gathered where something ma
         F,
         "open high low close volume mark_open mark_high mark_low mark_close rate join finish",
     )
-    + _fields(F, "funding_rate funding_mark")
+    + _fields(F, "funding_due")  # per contract, at this open
     + _fields(B, "present session_ends")
 )
 HOT: Final = _record(
@@ -176,9 +176,9 @@ STATE: Final = _record(
     )
     + _fields(
         F,
-        "stop_level trail_level highest liquidation wallet_of_others first_risk r_unit unit_risk",
+        "stop_level trail_level highest liquidation wallet_of_others first_risk r_from unit_risk",
     )
-    + _fields(I, "runs n_orders decided_on ladder legs_ordered legs_ended")
+    + _fields(I, "runs n_orders decided_on ladder ladder_decided_on legs_ordered legs_ended")
     # its trade so far
     + _fields(
         F,

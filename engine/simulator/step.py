@@ -26,6 +26,7 @@ from engine.simulator.orders import (
     is_live,
     leaves_altogether,
     opens,
+    reduces,
     refuse,
     trigger_of,
     waits_for_trigger,
@@ -45,7 +46,7 @@ from engine.simulator.paths import (
     worth_at_close,
 )
 from engine.simulator.positions import see, unrealised
-from engine.simulator.prices import floor_to, stop_price
+from engine.simulator.prices import floor_to, stop_price, value
 from engine.simulator.schema import ORDER, STATE
 from engine.simulator.tape import Desk, Logs, Tape
 from engine.simulator.words import (
@@ -78,10 +79,10 @@ from engine.simulator.words import (
     SPLIT,
     SPOT,
     STOP,
+    TARGET,
     TIME,
     TTL_EXPIRED,
     VOLUME_SHARE,
-    VOLUME_UNKNOWN,
     WINDOW_END,
     WINDOW_ENDS,
 )
@@ -171,11 +172,11 @@ def _load(tape: Tape, cell: Record, terms: Record, t: int, i: int) -> None:
             cell.low,
             cell.close,
         )
-    cell.funding_rate, cell.funding_mark = 0.0, np.nan
+    cell.funding_due = 0.0
 
 
 @rule
-def _wake(rules: Record, terms: Record, h: Record, s: Record, account: Record, cell: Record) -> None:
+def _wake(rules: Record, terms: Record, h: Record, s: Record, cell: Record) -> None:
     s.low_seen, s.high_seen = min(s.low_seen, h.low_seen), max(s.high_seen, h.high_seen)
     h.low_seen, h.high_seen = np.inf, -np.inf
     s.mark = h.mark
@@ -188,8 +189,6 @@ def _wake(rules: Record, terms: Record, h: Record, s: Record, account: Record, c
             s.room = 0.0
         if terms.slippage == VOLUME_SHARE:
             s.taker_room = floor_to(terms.share_limit * volume, terms.lot)
-    elif cell.present and (s.n_orders > 0) and not np.isnan(rules.participation):
-        account.warnings |= VOLUME_UNKNOWN
 
 
 @rule
@@ -275,13 +274,25 @@ def _worth(h: Record) -> float:
 
 
 @phase
+def _mark_before(tape: Tape, t: int, i: int) -> float:
+    """The close of the last mark bar; of the last bar where that one has no mark."""
+    before = t - 1
+    while np.isnan(tape.closes[before, i]):
+        before -= 1
+    if tape.mark_closes.size and not np.isnan(tape.mark_closes[before, i]):
+        return tape.mark_closes[before, i]
+    return tape.closes[before, i]
+
+
+@phase
 def _carry_marks(tape: Tape, desk: Desk, account: Record) -> None:
     """The gains of contracts at the last marks before, which stand behind margins."""
     account.unrealised = 0.0
     for i in range(tape.terms.size):
         s = desk.states[i]
         if tape.terms[i].kind != SPOT and s.quantity > 0.0:
-            s.value_carried = unrealised(tape.terms[i], s, desk.hots[i].mark, desk.cells[i].rate)
+            s.mark_price = _mark_before(tape, account.t, i)
+            s.value_carried = unrealised(tape.terms[i], s, s.mark_price, desk.cells[i].rate)
             account.unrealised += s.value_carried
 
 
@@ -296,7 +307,7 @@ def _judge_wallets(tape: Tape, desk: Desk, account: Record) -> int:
             if j != i and other.quantity > 0.0 and tape.terms[j].kind != SPOT:
                 held = maintenance(tape.terms[j], other, other.mark_price, desk.cells[j].rate)
                 s.wallet_of_others += unrealised(tape.terms[j], other, other.mark_price, desk.cells[j].rate) - held
-        s.liquidation = liquidation_price(tape.terms[i], s, account.cash + s.wallet_of_others)
+        s.liquidation = liquidation_price(tape.terms[i], s, (account.cash + s.wallet_of_others) / desk.cells[i].rate)
     return 0
 
 
@@ -319,15 +330,15 @@ def _carry_events(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -
         i = event.instrument
         x, s, cell, box = tape.terms[i], desk.states[i], desk.cells[i], desk.boxes[0]
         if event.kind == SPLIT:
-            split(x, s, account, box, cell, event.value)
+            split(tape.rules[0], x, s, account, box, cell, event.value)
             if s.quantity == 0.0:
                 end_what_belonged_to_the_position(s, account)
-            s.liquidation = liquidation_price(x, s, account.cash + s.wallet_of_others)
+            s.liquidation = liquidation_price(x, s, (account.cash + s.wallet_of_others) / cell.rate)
         elif event.kind == DIVIDEND:
             pay_dividend(x, s, account, cell, event.value)
         elif event.kind == FUNDING_BEFORE or event.kind == FUNDING_AT_OPEN:
             if event.kind == FUNDING_AT_OPEN:  # what is entered at this open pays too
-                cell.funding_rate, cell.funding_mark = event.value, event.mark
+                cell.funding_due += value(x, 1.0, event.mark) * event.value
             charge_funding(x, s, account, cell, event.value, event.mark)
         _book(logs, s, account, box, i)
     return 0
@@ -434,19 +445,11 @@ def _act_at_open(
     return 0
 
 
-@unit("rules terms state account box cell")
-def _exits_at_open(rules: Record, terms: Record, s: Record, account: Record, box: Record, cell: Record) -> int:
-    if s.quantity > 0.0:
-        bars = plan_of(rules, s.plan).time_stop_bars
-        if bars > 0 and account.t >= s.entry_bar + bars and not _leaves_for(s, TIME):
-            exit_order(rules, s, account, TIME)
-    for k in range(s.n_orders):
-        o = s.orders[k]
-        if s.quantity > 0.0 and is_live(o) and not opens(s, o) and o.blocked_on != account.t:
-            if o.role == EXIT or o.role == FREE:
-                _act_at_open(rules, terms, s, account, box, cell, k)
-    judge_new_targets(rules, terms, s, account, box, cell, cell.open)
-    return 0
+@phase
+def _stop_in_time(rules: Record, s: Record, account: Record) -> None:
+    bars = plan_of(rules, s.plan).time_stop_bars
+    if bars > 0 and account.t >= s.entry_bar + bars and not _leaves_for(s, TIME):
+        exit_order(rules, s, account, TIME)
 
 
 @phase
@@ -458,9 +461,15 @@ def _leaves_for(s: Record, why: int) -> bool:
     return False
 
 
+@rule
+def _exits_at_open(s: Record, o: Record) -> bool:
+    """Market exits, what else reduces, and targets that are new."""
+    return bool(s.quantity > 0.0 and (o.role == EXIT or (o.role == TARGET and o.fresh) or (o.role == FREE and reduces(s, o))))
+
+
 @phase
-def _next_entry(desk: Desk, account: Record, after: int) -> tuple[int, int]:
-    """Instrument and place of the opening order with the next id that has a bar; (-1, -1): none."""
+def _next_at_open(desk: Desk, account: Record, after: int, exits: int) -> tuple[int, int]:
+    """Instrument and place of the order with the next id that has a bar and exits, or enters; (-1, -1): none."""
     found, place, lowest = NONE, NONE, NEVER
     for n in range(account.n_active):
         i = desk.active[n]
@@ -468,8 +477,9 @@ def _next_entry(desk: Desk, account: Record, after: int) -> tuple[int, int]:
         if desk.cells[i].present:
             for k in range(s.n_orders):
                 o = s.orders[k]
-                if o.id > after and o.id < lowest and o.role == FREE and is_live(o) and o.blocked_on != account.t:
-                    found, place, lowest = i, k, o.id
+                if o.id > after and o.id < lowest and is_live(o) and o.blocked_on != account.t:
+                    if _exits_at_open(s, o) if exits else o.role == FREE:
+                        found, place, lowest = i, k, o.id
     return found, place
 
 
@@ -498,10 +508,7 @@ def _entry_at_open(
 def _open(tape: Tape, desk: Desk, logs: Logs, account: Record) -> None:
     rules, box = tape.rules[0], desk.boxes[0]
     account.at_open = 1
-    for n in range(account.n_active):
-        if desk.states[desk.active[n]].n_orders > 0:
-            _expire(desk.states[desk.active[n]], account, account.slot - 1)  # bars may lie between this and the last
-    for stage in range(4):
+    for stage in range(3):
         for n in range(account.n_active):
             i = desk.active[n]
             x, s, cell = tape.terms[i], desk.states[i], desk.cells[i]
@@ -510,24 +517,31 @@ def _open(tape: Tape, desk: Desk, logs: Logs, account: Record) -> None:
                     _liquidate_at_open(rules, x, s, account, box, cell)
                 elif stage == 1:
                     _stops_at_open(rules, x, s, account, box, cell)
-                elif stage == 2:
-                    _limits_at_open(rules, x, s, account, box, cell)
                 else:
-                    _exits_at_open(rules, x, s, account, box, cell)
+                    _limits_at_open(rules, x, s, account, box, cell)
                 _book(logs, s, account, box, i)
-    _open_entries(tape, desk, logs, account)
+    for n in range(account.n_active):
+        i = desk.active[n]
+        if desk.cells[i].present and desk.states[i].quantity > 0.0:
+            _stop_in_time(rules, desk.states[i], account)
+    _act_by_id(tape, desk, logs, account, 1)
+    _act_by_id(tape, desk, logs, account, 0)
     account.at_open = 0
 
 
-@unit("tape desk logs account")
-def _open_entries(tape: Tape, desk: Desk, logs: Logs, account: Record) -> int:
-    i, k = _next_entry(desk, account, 0)
+@unit("tape desk logs account int")
+def _act_by_id(tape: Tape, desk: Desk, logs: Logs, account: Record, exits: int) -> int:
+    """Orders of all instruments, one after the other: those that exit, or those that enter."""
+    i, k = _next_at_open(desk, account, 0, exits)
     while i >= 0:
         s, box = desk.states[i], desk.boxes[0]
         order = s.orders[k].id
-        _entry_at_open(tape.rules[0], tape.terms[i], s, account, box, desk.cells[i], k)
+        if exits:
+            _act_at_open(tape.rules[0], tape.terms[i], s, account, box, desk.cells[i], k)
+        else:
+            _entry_at_open(tape.rules[0], tape.terms[i], s, account, box, desk.cells[i], k)
         _book(logs, s, account, box, i)
-        i, k = _next_entry(desk, account, order)
+        i, k = _next_at_open(desk, account, order, exits)
     return 0
 
 
@@ -689,8 +703,6 @@ def _put_to_rest(tape: Tape, desk: Desk, logs: Logs, account: Record) -> None:
         s, cell = desk.states[i], desk.cells[i]
         if cell.present:
             s.mark, s.marked_at, s.last_close = cell.close, account.close_us, cell.close
-            if not np.isnan(cell.mark_close):
-                s.mark_price = cell.mark_close
         desk.hots[i].mark = s.mark
 
 
@@ -710,15 +722,17 @@ def _mark(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> None:
         logs.cash[t], logs.gross[t] = account.cash, gross
 
 
-@unit("tape desk account")
-def _kill(tape: Tape, desk: Desk, account: Record) -> int:
+@unit("tape desk account int")
+def _kill(tape: Tape, desk: Desk, account: Record, t: int) -> int:
     """Close everything at the next open, and refuse what comes after, until resumed."""
     account.killed = 1
     for i in range(tape.terms.size):
         s = desk.states[i]
         cancel_entries(s, account, NONE, KILL_SWITCH)
         if s.quantity > 0.0:
-            exit_order(tape.rules[0], s, account, KILLED)
+            o, x = s.orders[exit_order(tape.rules[0], s, account, KILLED)], tape.terms[i]
+            o.sigma = _column(tape, x.sigma_column, t, i, x.sigma)
+            o.mean_volume = _column(tape, x.volume_column, t, i, x.mean_volume)
         _rest(tape.rules[0], tape.terms[i], desk.hots[i], s, account)
     return 0
 
@@ -771,6 +785,7 @@ def _brief(tape: Tape, desk: Desk, d: Record, t: int, i: int) -> int:
     d.embargoed = bool(tape.signals.size and tape.signals[t, i] & 16)
     d.stop_distance = plan.stop * _column(tape, plan.stop_column, t, i, np.nan)
     d.trail_distance = plan.trail * _column(tape, plan.trail_column, t, i, np.nan)
+    d.runner_distance = plan.runner_trail * _column(tape, plan.runner_trail_column, t, i, np.nan)
     d.share = _column(tape, size.column, t, i, np.nan) if size.model == SHARE_COLUMN else np.nan
     d.multiplier = _column(tape, rules.multiplier_column, t, i, 1.0)
     d.refusal = _column(tape, rules.refusal_column, t, i, np.nan)
@@ -871,6 +886,8 @@ def _is_quiet(tape: Tape, h: Record, t: int, i: int) -> bool:
     """False for NaN: what has no bar is woken, and finds nothing to do."""
     if not (tape.lows[t, i] > h.low_band and tape.highs[t, i] < h.high_band):
         return False
+    if tape.finer.size and tape.finer_ends[t, i] > tape.finer_starts[t, i]:  # they may leave the range of their bar
+        return bool(h.units == 0.0 and h.coin == 0.0 and h.low_band == -np.inf and h.high_band == np.inf)
     if tape.mark_opens.size and (h.units != 0.0 or h.coin != 0.0):
         return bool(tape.mark_lows[t, i] > h.mark_low_band and tape.mark_highs[t, i] < h.mark_high_band)
     return True
@@ -911,11 +928,14 @@ def _events_of_bar(tape: Tape, desk: Desk, logs: Logs, t: int) -> int:
     for n in range(account.n_active):
         i = desk.active[n]
         _load(tape, desk.cells[i], tape.terms[i], t, i)
-        _wake(rules, tape.terms[i], desk.hots[i], desk.states[i], account, desk.cells[i])
+        _wake(rules, tape.terms[i], desk.hots[i], desk.states[i], desk.cells[i])
     if rules.has_contracts:
         _carry_marks(tape, desk, account)
     if rules.cross:
         _judge_wallets(tape, desk, account)
+    for n in range(account.n_active):
+        if desk.states[desk.active[n]].n_orders > 0:
+            _expire(desk.states[desk.active[n]], account, account.slot - 1)  # bars may lie between this and the last
     _carry_in(tape, desk, logs, account, t)
     _open(tape, desk, logs, account)
     if tape.clock[t] & EVENTS_HERE:
@@ -968,7 +988,9 @@ def step(tape: Tape, desk: Desk, logs: Logs, t: int) -> None:
     _mark(tape, desk, logs, account, t)
     account.drawdown = 1.0 - account.equity / account.peak if account.peak > 0.0 else 0.0
     if not account.killed and account.drawdown > rules.kill_switch * (1.0 + 1e-12):
-        _kill(tape, desk, account)
+        _keep_time(tape, account, t)
+        _update_tier(tape, desk, account, t)
+        _kill(tape, desk, account, t)
     _decide(tape, desk, logs, account, t)
 
 
@@ -1076,7 +1098,8 @@ def glide(tape: Tape, desk: Desk, logs: Logs, first: int, end: int) -> int:
     clock, rate = tape.clock, desk.cells[0].rate
     least = -np.inf if account.killed else 1.0 - rules.kill_switch + 1e-9
     end = min(end, account.alarm)
-    while first < end and h.coin == 0.0 and h.trails < 2 and not clock[first] & ALL_BUT_NEW_DAY:
+    glides = h.coin == 0.0 and h.trails < 2 and not tape.finer.size
+    while first < end and glides and not clock[first] & ALL_BUT_NEW_DAY:
         t = _within(tape.lows, tape.highs, first, _untouched(tape, account, first, end), h.reach_low, h.reach_high)
         if tape.mark_opens.size and h.units != 0.0:
             t = _within(tape.mark_lows, tape.mark_highs, first, t, h.mark_low_band, h.mark_high_band)
