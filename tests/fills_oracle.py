@@ -596,7 +596,7 @@ class Book:
             order["terms"] = split_terms(order["terms"], ratio)
             if order["role"] in ("entry", "exit"):
                 order["quantity"] = order["filled"] + floored((order["quantity"] - order["filled"]) * ratio, lot)
-                if self.remaining(order) <= 0:
+                if self.remaining(order) <= 0 and not order.get("everything"):
                     self.end(order, "cancelled", "below_min_notional")
         if self.positions[name]:
             self.split_position(name, ratio)
@@ -609,7 +609,7 @@ class Book:
             (leg, "price") for leg in position["ladder"]
         ]:
             priced[key] /= ratio
-        position["entered"] *= ratio
+        position["entered"] = floored(position["entered"] * ratio, lot)
         exact = position["quantity"] * ratio
         whole = floored(exact, lot)
         position["quantity"] = exact
@@ -710,7 +710,8 @@ class Book:
         n = position["terms"].get("time_stop_bars")
         if n is not None and self.t >= position["entry_bar"] + n:
             self.exit_order(name, "time")
-        if position["terms"].get("session_close") and self.terms.session(self.t) > position["session"]:
+        late = self.terms.session(self.t) > position["session"] and not self.leaving(name)
+        if position["terms"].get("session_close") and late:
             self.exit_order(name, "session_close")
 
     def exit_order(self, name, why, **rest):
@@ -1342,13 +1343,13 @@ class Book:
             wanted = position and position["terms"].get("session_close") and not self.leaving(name)
             if wanted and self.terms.ends_session(self.t):
                 self.execute(self.exit_order(name, "session_close"), self.bar(name)["close"], taker=True)
-        for name in present:
-            if any(a["instrument"] == name and a["bar"] <= self.t and a.get("delist") for a in self.terms.actions):
-                self.delist(name)
         for order in self.live():
             order["new"] = order["new"] and order["instrument"] not in present
             if order["ttl"] is not None and self.terms.elapsed(order["decided_on"], self.t) >= order["ttl"]:
                 self.end(order, "expired", "ttl_expired")
+        for name in present:
+            if any(a["instrument"] == name and a["bar"] <= self.t and a.get("delist") for a in self.terms.actions):
+                self.delist(name)
 
     def delist(self, name):
         self.delisted.add(name)

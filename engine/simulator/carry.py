@@ -62,7 +62,7 @@ def _split_orders(terms: Record, s: Record, account: Record, ratio: float) -> No
             o.scale *= ratio
             if terms.volume_column >= 0:
                 o.mean_volume *= ratio
-            if o.role == FREE and o.quantity - o.filled <= 0.0:
+            if (o.role == FREE or (o.role == EXIT and not o.everything)) and o.quantity - o.filled <= 0.0:
                 end(o, account, CANCELLED, BELOW_MIN_NOTIONAL)
 
 
@@ -104,9 +104,11 @@ def split(rules: Record, terms: Record, s: Record, account: Record, box: Record,
         return 0
     fold(terms, s, cell.rate)
     _split_levels(s, ratio)
+    if terms.volume_column >= 0:
+        s.mean_volume *= ratio
     held = s.quantity * ratio
     whole = floor_to(held, terms.lot)
-    s.ladder_base *= ratio
+    s.ladder_base = floor_to(s.ladder_base * ratio, terms.lot)
     ladder = plan_of(rules, s.ladder)
     _split_legs(terms, s, NONE if ladder.runner else ladder.n_targets - 1, ratio, whole)
     s.quantity, s.mark = held, s.mark / ratio

@@ -57,6 +57,7 @@ def _place_stop(terms: Record, plan: Record, s: Record, o: Record) -> None:
     if plan.trail_kind != ABSENT:
         raw = trail_below(plan.trail_kind, plan.trail, sign, s.highest, o.trail_distance)
         s.trail_level = stop_price(-sign, raw, terms.tick)
+    s.highest = -sign * np.inf
 
 
 @phase
@@ -257,7 +258,7 @@ def trail(
         level = stop_price(-sign, raw, terms.tick)
         if nearer(sign, level, s.trail_level):
             s.trail_level = level
-            _follow(rules, s, account, level)
+        _follow(rules, s, account, s.trail_level)
     return 0
 
 

@@ -59,6 +59,7 @@ from engine.simulator.words import (
     ORDER_TYPES,
     PATHS,
     SESSION_ENDS,
+    SESSION_STARTS,
     SHARE_COLUMN,
     SIGNALS_HERE,
     SIZE_MODELS,
@@ -465,6 +466,7 @@ def _clock(
     if plans.closing_sessions:
         ends = next_sessions != sessions if market.session_ends is None else market.session_ends
         clock[ends] |= SESSION_ENDS
+        clock[1:][sessions[1:] != sessions[:-1]] |= SESSION_STARTS
     if signals.size:
         clock[(signals & 15).any(axis=1)] |= SIGNALS_HERE
     return clock

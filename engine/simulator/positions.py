@@ -59,7 +59,7 @@ def fold(terms: Record, s: Record, rate: float) -> int:
 def _start_trade(s: Record, account: Record, side: int) -> None:
     account.n_entries += 1
     s.trade, s.sign, s.entry_bar, s.first_order = account.n_entries, side, account.t, 0
-    s.contested = 0
+    s.contested, s.entry_session = 0, account.session
     s.edge, s.fees, s.spread, s.slippage, s.impact, s.funding, s.borrow, s.dividends = (
         0.0,
         0.0,

@@ -130,7 +130,8 @@ def _exposure_guard(rules: Record, account: Record, i: int, side: int, worth: fl
 
 @phase
 def _loss_guard(rules: Record, account: Record) -> int:
-    if account.day_equity - account.equity > rules.max_daily_loss * account.day_equity * _AT_LIMIT:
+    allowed = rules.max_daily_loss * _AT_LIMIT
+    if allowed < np.inf and account.day_equity - account.equity > allowed * account.day_equity:
         return MAX_DAILY_LOSS
     if account.drawdown > rules.max_drawdown * _AT_LIMIT:
         return MAX_DRAWDOWN

@@ -101,7 +101,7 @@ ORDER: Final = _record(
         "requested quantity filled price trigger maker taker fee_paid stop_distance trail_distance",
     )
     + _fields(B, "post_only triggered fresh reduces_only everything")
-    + _fields(I, "blocked_on size_model")
+    + _fields(I, "blocked_on asked_on size_model")
     + _fields(F, "scale")  # splits since it was decided: what its plan says in prices is divided by it
     # what sizing and risk saw
     + _fields(
@@ -178,7 +178,7 @@ STATE: Final = _record(
         F,
         "stop_level trail_level highest liquidation wallet_of_others first_risk r_from unit_risk",
     )
-    + _fields(I, "runs n_orders decided_on ladder ladder_decided_on legs_ordered legs_ended")
+    + _fields(I, "runs n_orders decided_on ladder ladder_decided_on entry_session legs_ordered legs_ended")
     # its trade so far
     + _fields(
         F,

@@ -26,6 +26,7 @@ from engine.simulator.orders import (
     is_live,
     leaves_altogether,
     opens,
+    protective_order,
     reduces,
     refuse,
     trigger_of,
@@ -74,6 +75,7 @@ from engine.simulator.words import (
     PROTECTIVE_STOP,
     SESSION_CLOSE,
     SESSION_ENDS,
+    SESSION_STARTS,
     SHARE_COLUMN,
     SIGNALS_HERE,
     SPLIT,
@@ -226,6 +228,7 @@ def _rest(rules: Record, terms: Record, h: Record, s: Record, account: Record) -
             _narrow_by_liquidation(rules, h, s)
         if plan.time_stop_bars > 0:
             account.alarm = min(account.alarm, s.entry_bar + plan.time_stop_bars)
+        restless |= _outlived_its_session(plan, s, account)
         restless |= s.sign < 0 and terms.kind == SPOT and terms.borrow_per_day > 0.0
     if restless:
         h.low_band = np.inf
@@ -296,29 +299,29 @@ def _carry_marks(tape: Tape, desk: Desk, account: Record) -> None:
             account.unrealised += s.value_carried
 
 
-@unit("tape desk account")
-def _judge_wallets(tape: Tape, desk: Desk, account: Record) -> int:
-    """Cross margin: what the account holds for each position, at the last marks before."""
-    for i in range(tape.terms.size):
-        s = desk.states[i]
-        s.wallet_of_others = 0.0
-        for j in range(tape.terms.size):
-            other = desk.states[j]
-            if j != i and other.quantity > 0.0 and tape.terms[j].kind != SPOT:
-                held = maintenance(tape.terms[j], other, other.mark_price, desk.cells[j].rate)
-                s.wallet_of_others += unrealised(tape.terms[j], other, other.mark_price, desk.cells[j].rate) - held
-        s.liquidation = liquidation_price(tape.terms[i], s, (account.cash + s.wallet_of_others) / desk.cells[i].rate)
+@unit("tape desk account int")
+def _judge_wallet(tape: Tape, desk: Desk, account: Record, i: int) -> int:
+    """Cross margin: what the account holds for a position by now, the others at their last marks before."""
+    s = desk.states[i]
+    s.wallet_of_others = 0.0
+    for j in range(tape.terms.size):
+        other = desk.states[j]
+        if j != i and other.quantity > 0.0 and tape.terms[j].kind != SPOT:
+            mark = other.entry if other.entry_bar == account.t else other.mark_price
+            held = maintenance(tape.terms[j], other, mark, desk.cells[j].rate)
+            s.wallet_of_others += unrealised(tape.terms[j], other, mark, desk.cells[j].rate) - held
+    s.liquidation = liquidation_price(tape.terms[i], s, (account.cash + s.wallet_of_others) / desk.cells[i].rate)
     return 0
 
 
 @rule
 def _carry_in(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> None:
+    if tape.clock[t] & EVENTS_HERE:
+        _carry_events(tape, desk, logs, account, t)
     for n in range(account.n_active):
         i = desk.active[n]
         if desk.cells[i].present:
             charge_borrow(tape.terms[i], desk.states[i], account, desk.cells[i])
-    if tape.clock[t] & EVENTS_HERE:
-        _carry_events(tape, desk, logs, account, t)
 
 
 @unit("tape desk logs account int")
@@ -353,6 +356,7 @@ def _fund_inside(tape: Tape, desk: Desk, account: Record, t: int) -> int:
             break
         if event.kind == FUNDING_INSIDE:
             i = event.instrument
+            see(desk.states[i], desk.cells[i].open)
             charge_funding(
                 tape.terms[i],
                 desk.states[i],
@@ -426,8 +430,9 @@ def _act_at_open(
     cell: Record,
     k: int,
 ) -> int:
-    """One order at the open, as taker or maker, or nothing."""
+    """One order at the open, as taker or maker, or nothing; once a bar."""
     o = s.orders[k]
+    o.asked_on = account.t
     if o.type == MARKET:
         attempt(rules, terms, s, account, box, cell, k, cell.open, 0)
     elif is_limit(o):
@@ -445,11 +450,19 @@ def _act_at_open(
     return 0
 
 
+@rule
+def _outlived_its_session(plan: Record, s: Record, account: Record) -> bool:
+    return bool(plan.session_close and account.session > s.entry_session)
+
+
 @phase
-def _stop_in_time(rules: Record, s: Record, account: Record) -> None:
-    bars = plan_of(rules, s.plan).time_stop_bars
-    if bars > 0 and account.t >= s.entry_bar + bars and not _leaves_for(s, TIME):
+def _exits_are_due(rules: Record, s: Record, account: Record) -> None:
+    """A time stop; a session close that a missing bar swallowed."""
+    plan = plan_of(rules, s.plan)
+    if plan.time_stop_bars > 0 and account.t >= s.entry_bar + plan.time_stop_bars and not _leaves_for(s, TIME):
         exit_order(rules, s, account, TIME)
+    if _outlived_its_session(plan, s, account) and not leaves_altogether(s):
+        exit_order(rules, s, account, SESSION_CLOSE)
 
 
 @phase
@@ -477,7 +490,8 @@ def _next_at_open(desk: Desk, account: Record, after: int, exits: int) -> tuple[
         if desk.cells[i].present:
             for k in range(s.n_orders):
                 o = s.orders[k]
-                if o.id > after and o.id < lowest and is_live(o) and o.blocked_on != account.t:
+                waits = is_live(o) and o.blocked_on != account.t and o.asked_on != account.t
+                if waits and o.id > after and o.id < lowest:
                     if _exits_at_open(s, o) if exits else o.role == FREE:
                         found, place, lowest = i, k, o.id
     return found, place
@@ -513,6 +527,8 @@ def _open(tape: Tape, desk: Desk, logs: Logs, account: Record) -> None:
             i = desk.active[n]
             x, s, cell = tape.terms[i], desk.states[i], desk.cells[i]
             if cell.present and (s.n_orders > 0 or s.quantity > 0.0):
+                if rules.cross:
+                    _judge_wallet(tape, desk, account, i)
                 if stage == 0:
                     _liquidate_at_open(rules, x, s, account, box, cell)
                 elif stage == 1:
@@ -523,7 +539,7 @@ def _open(tape: Tape, desk: Desk, logs: Logs, account: Record) -> None:
     for n in range(account.n_active):
         i = desk.active[n]
         if desk.cells[i].present and desk.states[i].quantity > 0.0:
-            _stop_in_time(rules, desk.states[i], account)
+            _exits_are_due(rules, desk.states[i], account)
     _act_by_id(tape, desk, logs, account, 1)
     _act_by_id(tape, desk, logs, account, 0)
     account.at_open = 0
@@ -536,6 +552,8 @@ def _act_by_id(tape: Tape, desk: Desk, logs: Logs, account: Record, exits: int) 
     while i >= 0:
         s, box = desk.states[i], desk.boxes[0]
         order = s.orders[k].id
+        if tape.rules[0].cross:
+            _judge_wallet(tape, desk, account, i)
         if exits:
             _act_at_open(tape.rules[0], tape.terms[i], s, account, box, desk.cells[i], k)
         else:
@@ -618,6 +636,8 @@ def _inside(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> None
         i = desk.active[n]
         s = desk.states[i]
         if desk.cells[i].present and (s.n_orders > 0 or s.quantity > 0.0):
+            if tape.rules[0].cross:
+                _judge_wallet(tape, desk, account, i)
             if tape.finer.size and tape.finer_ends[t, i] > tape.finer_starts[t, i]:
                 _true_path(tape, desk, logs, account, t, i)
             else:
@@ -931,8 +951,6 @@ def _events_of_bar(tape: Tape, desk: Desk, logs: Logs, t: int) -> int:
         _wake(rules, tape.terms[i], desk.hots[i], desk.states[i], desk.cells[i])
     if rules.has_contracts:
         _carry_marks(tape, desk, account)
-    if rules.cross:
-        _judge_wallets(tape, desk, account)
     for n in range(account.n_active):
         if desk.states[desk.active[n]].n_orders > 0:
             _expire(desk.states[desk.active[n]], account, account.slot - 1)  # bars may lie between this and the last
@@ -977,7 +995,7 @@ def step(tape: Tape, desk: Desk, logs: Logs, t: int) -> None:
     account, rules = desk.accounts[0], tape.rules[0]
     if tape.clock[t] & NEW_DAY:
         _new_day(account)
-    loud = bool(tape.clock[t] & (EVENTS_HERE | SESSION_ENDS | WINDOW_ENDS)) or t >= account.alarm
+    loud = bool(tape.clock[t] & (EVENTS_HERE | SESSION_STARTS | SESSION_ENDS | WINDOW_ENDS)) or t >= account.alarm
     if t >= account.alarm:
         account.alarm = NO_ALARM
     _wake_who_must(tape, desk, account, t, loud)
@@ -1027,6 +1045,9 @@ def _trail_rests(tape: Tape, s: Record, first: int, end: int) -> tuple[int, floa
     plan, terms, sign, level = plan_of(tape.rules[0], s.plan), tape.terms[0], float(s.sign), s.trail_level
     extremes = tape.highs if s.sign > 0 else tape.lows
     measured, distance, highest = plan.trail_column >= 0, np.nan, s.highest
+    k = protective_order(s)
+    if k != NONE and nearer(s.sign, level, s.orders[k].price):  # a decision had loosened the stop
+        return first, highest
     for t in range(first, end):
         highest = sign * max(sign * highest, sign * extremes[np.uint64(t), 0])
         if measured:
