@@ -51,8 +51,6 @@ def drawn(random) -> dict[str, Any]:
         scenario["mark_bars"] = {name: _marks(random, times, rows[name]) for name in names}
     if random.random() < 0.25:
         scenario["finer_bars"] = {names[0]: _finer(random, times, step, instruments[names[0]])}
-    if random.random() < 0.2:
-        scenario["conversions"] = {name: _conversion(random, n) for name in names}
     return scenario
 
 
@@ -161,10 +159,6 @@ def _finer(random, times, step, own):
     walk = _walk(random, parts * len(times), own)
     stamps = [ts + k * step / parts for ts in times for k in range(parts)]
     return [[ts, *row] for ts, row in zip(stamps, walk, strict=True) if random.random() < 0.8]
-
-
-def _conversion(random, n):
-    return random.choice([1.0, 0.9, [random.choice([0.9, 1.0, 1.25]) for _ in range(n)]])
 
 
 def _funding(random, names, times, step):

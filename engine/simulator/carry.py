@@ -131,5 +131,6 @@ def split(rules: Record, terms: Record, s: Record, account: Record, box: Record,
             SPLIT_CASH,
             1,
         )
-    resize(s, account)
+    if s.quantity > 0.0:
+        resize(s, account)
     return 0

@@ -50,6 +50,7 @@ from engine.simulator.words import (
 Record = Any
 HOUR_US = 3_600_000_000
 _AT_LIMIT = 1.0 + 1e-12
+_NOTHING = 1e-300  # of which no limit is still no limit
 
 
 @phase
@@ -114,7 +115,7 @@ def _exposure_guard(rules: Record, account: Record, i: int, side: int, worth: fl
             mine = s.sign * held + buys - sells
         elif held + buys + sells > 0.0:
             count += 1
-    equity = max(account.equity, 0.0) * _AT_LIMIT
+    equity = max(account.equity, _NOTHING) * _AT_LIMIT
     if abs(mine + side * worth) > rules.max_position * equity:
         return MAX_POSITION
     if gross > rules.max_gross_exposure * equity:

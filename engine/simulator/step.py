@@ -46,7 +46,7 @@ from engine.simulator.paths import (
     walk,
     worth_at_close,
 )
-from engine.simulator.positions import see, unrealised
+from engine.simulator.positions import relock, see, unrealised
 from engine.simulator.prices import floor_to, stop_price, value
 from engine.simulator.schema import ORDER, STATE
 from engine.simulator.tape import Desk, Logs, Tape
@@ -289,14 +289,14 @@ def _mark_before(tape: Tape, t: int, i: int) -> float:
 
 @phase
 def _carry_marks(tape: Tape, desk: Desk, account: Record) -> None:
-    """The gains of contracts at the last marks before, which stand behind margins."""
+    """Collateral at the rates of this bar, and the gains of contracts at the last marks before, which stand behind it."""
     account.unrealised = 0.0
     for i in range(tape.terms.size):
         s = desk.states[i]
-        if tape.terms[i].kind != SPOT and s.quantity > 0.0:
+        s.value_carried = 0.0
+        if s.quantity > 0.0:
             s.mark_price = _mark_before(tape, account.t, i)
-            s.value_carried = unrealised(tape.terms[i], s, s.mark_price, desk.cells[i].rate)
-            account.unrealised += s.value_carried
+            relock(tape.terms[i], s, account, desk.cells[i].rate)
 
 
 @unit("tape desk account int")
@@ -949,7 +949,7 @@ def _events_of_bar(tape: Tape, desk: Desk, logs: Logs, t: int) -> int:
         i = desk.active[n]
         _load(tape, desk.cells[i], tape.terms[i], t, i)
         _wake(rules, tape.terms[i], desk.hots[i], desk.states[i], desk.cells[i])
-    if rules.has_contracts:
+    if rules.has_contracts or rules.converts:
         _carry_marks(tape, desk, account)
     for n in range(account.n_active):
         if desk.states[desk.active[n]].n_orders > 0:
