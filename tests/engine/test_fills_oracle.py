@@ -15,6 +15,23 @@ from hypothesis import strategies as st
 from engine.simulator.scenario import simulated
 from tests.fills_oracle import Book, Terms, ceiled, equal_risk_weights, floored, replayed
 
+def pytest_generate_tests(metafunc):
+    """What is worked by hand is put to the twin and to the kernel."""
+    if "run" not in metafunc.fixturenames and not hasattr(metafunc.function, "hypothesis"):
+        metafunc.fixturenames.append("asked")
+        metafunc.parametrize("asked", ["twin", "kernel"], indirect=True)
+
+
+@pytest.fixture
+def asked(request, monkeypatch):
+    if request.param == "kernel":
+        monkeypatch.setitem(globals(), "replayed", simulated_in)
+
+
+def simulated_in(scenario, sessions=None):
+    return simulated(scenario | ({"sessions": sessions} if sessions else {}))
+
+
 FLAT = [100, 100, 100, 100, 1000]
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -1394,6 +1411,31 @@ SCENARIOS = {
             actions=[{"bar": 2, "instrument": "X", "split": 2.0}],
         ),
         {"parts": {"borrow": 1.0}},  # 20 x 50 x 0.001
+    ),
+    "slippage exactly at its limit is allowed": (
+        world([FLAT, FLAT], buy(), costs={"half_spread_bps": 4}, risk={"max_slippage_bps": 4}),
+        {"states": [FILLED]},
+    ),
+    "a close of everything grows with what an entry still adds": (
+        world(
+            [FLAT] * 4,
+            buy(quantity=10, order="limit", price=101),
+            decision("close", bar=1),
+            buy(bar=1, quantity=5, order="limit", price=101),
+            costs={"slippage": {"model": "volume_share", "impact": 0, "limit": 0.004}},
+        ),
+        # takers get 4 a bar, the rest of each limit fills as maker
+        {
+            "fills": [
+                (1, "buy", 4.0, 100.0, "entry"),
+                (1, "buy", 6.0, 101.0, "entry"),
+                (2, "sell", 4.0, 100.0, "signal"),
+                (2, "buy", 5.0, 101.0, "entry"),
+                (3, "sell", 4.0, 100.0, "signal"),
+            ],
+            "quantities": [10.0, 15.0, 5.0],
+            "left": 7.0,
+        },
     ),
     "kelly before min_trades": (
         world([FLAT, FLAT], buy(size={"model": "kelly", "fraction": 1, "cap": 1, "min_trades": 1})),
