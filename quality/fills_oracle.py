@@ -483,10 +483,11 @@ class Book:
     def impact(self, order, model):
         name = order["instrument"]
         sigma, volume = model.get("sigma"), model.get("volume")
+        known = self.positions[name]["decided_on"] if order["role"] in ("stop", "target") else order["decided_on"]
         if sigma is None:
-            sigma = deviation(self.returns(name, model["days"], order["decided_on"]))
+            sigma = deviation(self.returns(name, model["days"], known))
         if volume is None:
-            volume = self.mean_volume(name, model["days"], order["decided_on"])
+            volume = self.mean_volume(name, model["days"], known)
         if not finite(sigma) or not volume:
             self.warn(f"{name}: too few sessions to measure impact")
             return 0.0
@@ -505,7 +506,8 @@ class Book:
         for row in self.history[name]:
             if row["t"] <= t:
                 volume = sessions.get(row["session"], (0, 0, 0.0))[2]
-                sessions[row["session"]] = (row["session"], row["close"], volume + (row["volume"] or 0.0))
+                known = volume is not None and row["volume"] is not None
+                sessions[row["session"]] = (row["session"], row["close"], volume + row["volume"] if known else None)
         done = list(sessions.values())
         if done and not (done[-1][0] < self.terms.session(t) or self.terms.ends_session(t)):
             done.pop()
@@ -519,7 +521,7 @@ class Book:
         return list(self.dated_returns(name, days, t).values())
 
     def mean_volume(self, name, days, t):
-        volumes = [volume for _, _, volume in self.sessions_until(name, t)[-days:]]
+        volumes = [volume for _, _, volume in self.sessions_until(name, t) if volume is not None][-days:]
         return sum(volumes) / len(volumes) if volumes else 0.0
 
     def atr(self, name, length):
@@ -594,7 +596,7 @@ class Book:
             order["terms"] = split_terms(order["terms"], ratio)
             if order["role"] in ("entry", "exit"):
                 order["quantity"] = order["filled"] + floored((order["quantity"] - order["filled"]) * ratio, lot)
-                if self.remaining(order) <= 0:
+                if self.remaining(order) <= 0 and not order.get("everything"):
                     self.end(order, "cancelled", "below_min_notional")
         if self.positions[name]:
             self.split_position(name, ratio)
@@ -607,7 +609,7 @@ class Book:
             (leg, "price") for leg in position["ladder"]
         ]:
             priced[key] /= ratio
-        position["entered"] *= ratio
+        position["entered"] = floored(position["entered"] * ratio, lot)
         exact = position["quantity"] * ratio
         whole = floored(exact, lot)
         position["quantity"] = exact
@@ -622,11 +624,12 @@ class Book:
         position["quantity"] = whole
         self.size_stop(position)
         waiting = [leg["order"] for leg in position["ladder"] if leg["order"] and leg["order"]["status"] in LIVE]
+        wanted = floored(sum(self.remaining(order) for order in waiting) * ratio, lot)
         for order in waiting:
             order["quantity"] = order["filled"] + floored((order["quantity"] - order["filled"]) * ratio, lot)
         if waiting and waiting[-1]["takes_rest"]:
             others = sum(self.remaining(order) for order in waiting[:-1])
-            waiting[-1]["quantity"] = waiting[-1]["filled"] + max(0.0, snapped(whole - others, lot))
+            waiting[-1]["quantity"] = waiting[-1]["filled"] + max(0.0, snapped(wanted - others, lot))
         if waiting and waiting[0]["number"] == 1 and self.remaining(waiting[0]) <= 0:
             waiting[0]["quantity"] = waiting[0]["filled"] + whole
         for order in waiting:
@@ -707,7 +710,8 @@ class Book:
         n = position["terms"].get("time_stop_bars")
         if n is not None and self.t >= position["entry_bar"] + n:
             self.exit_order(name, "time")
-        if position["terms"].get("session_close") and self.terms.session(self.t) > position["session"]:
+        late = self.terms.session(self.t) > position["session"] and not self.leaving(name)
+        if position["terms"].get("session_close") and late:
             self.exit_order(name, "session_close")
 
     def exit_order(self, name, why, **rest):
@@ -1128,7 +1132,7 @@ class Book:
         ]
         mark = self.mark_bar(name) if self.liquidates_on(name) == "mark" else None
         if not finer:
-            self.two_paths(name, bar, mark, before=[], after=[])
+            self.two_paths(name, bar, mark, before=[bar["open"]], after=[])
             return
         at = bar["open"]
         for i, one in enumerate(finer):
@@ -1336,15 +1340,16 @@ class Book:
         self.phase = "close"
         for name in present:
             position = self.positions[name]
-            if position and position["terms"].get("session_close") and self.terms.ends_session(self.t):
+            wanted = position and position["terms"].get("session_close") and not self.leaving(name)
+            if wanted and self.terms.ends_session(self.t):
                 self.execute(self.exit_order(name, "session_close"), self.bar(name)["close"], taker=True)
-        for name in present:
-            if any(a["instrument"] == name and a["bar"] <= self.t and a.get("delist") for a in self.terms.actions):
-                self.delist(name)
         for order in self.live():
             order["new"] = order["new"] and order["instrument"] not in present
             if order["ttl"] is not None and self.terms.elapsed(order["decided_on"], self.t) >= order["ttl"]:
                 self.end(order, "expired", "ttl_expired")
+        for name in present:
+            if any(a["instrument"] == name and a["bar"] <= self.t and a.get("delist") for a in self.terms.actions):
+                self.delist(name)
 
     def delist(self, name):
         self.delisted.add(name)
@@ -1457,7 +1462,7 @@ class Book:
             price=price,
             trigger=trigger,
             client_order_id=decision.get("client_order_id"),
-            requested=float(decision.get("quantity") or 0.0),
+            requested=float(decision["quantity"]) if decision.get("quantity") else None,
             post_only=bool(decision.get("post_only")),
             ttl=decision.get("ttl_bars"),
             reduces=reduces,
@@ -1516,10 +1521,11 @@ class Book:
             if key != "runner_trail":
                 expected = order["price"] if order["price"] is not None else close
                 if "price" in given:
-                    distances.append(sign * (expected - given["price"]))
+                    distances.append((sign * (expected - given["price"]), expected))
                 else:
-                    distances.append(given["pct"] * close if "pct" in given else given["distance"])
-        distance = min(distances) if distances else None
+                    distances.append((given["pct"] * close if "pct" in given else given["distance"], close))
+        distance = min(distances)[0] if distances else None
+        order["measured_from"] = min(distances)[1] if distances else close
         needs = any(target.get("price") is None for target in targets or [])
         needs = needs or (decision.get("size") or {}).get("model") == "risk_per_trade"
         valid = distance > 0 if distance is not None else not needs
@@ -1556,7 +1562,7 @@ class Book:
         name, sign = order["instrument"], order["sign"]
         if not self.inverse(name):
             return self.units(name, distance)
-        expected = order["price"] if order["price"] is not None else self.closes[name]
+        expected = order["measured_from"]
         return abs(self.value(name, sign, 1.0, expected) - self.value(name, sign, 1.0, expected - sign * distance))
 
     def volatility_share(self, name, size):
@@ -1580,15 +1586,18 @@ class Book:
         return size["fraction"] * (p - (1 - p) / payoff)
 
     def parity_share(self, name, size):
-        names = list(self.instruments)
-        dated = {one: self.dated_returns(one, size["days"], self.t) for one in names}
-        if any(len(returns) < size["days"] for returns in dated.values()):
+        dated = {one: self.dated_returns(one, size["days"], self.t) for one in self.instruments}
+        dated = {one: own for one, own in dated.items() if len(own) == size["days"] and deviation(list(own.values()))}
+        if name not in dated:
             return 0.0
         if size["model"] == "inverse_volatility":
-            weights = {one: 1 / deviation(list(dated[one].values())) for one in names}
+            weights = {one: 1 / deviation(list(own.values())) for one, own in dated.items()}
             return weights[name] / sum(weights.values())
-        common = sorted(set.intersection(*(set(returns) for returns in dated.values())))
-        return equal_risk_weights([[dated[one][day] for day in common] for one in names])[names.index(name)]
+        common = sorted(set.intersection(*(set(own) for own in dated.values())))
+        columns = [[own[day] for day in common] for own in dated.values()]
+        if not all(deviation(column) for column in columns):
+            return 0.0
+        return equal_risk_weights(columns)[list(dated).index(name)]
 
     # Guards
 

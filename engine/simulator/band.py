@@ -73,7 +73,16 @@ def _rest_holding(rules: Record, terms: Record, h: Record, s: Record, account: R
     if plan.time_stop_bars > 0:
         h.leave_at = s.entry_bar + plan.time_stop_bars
         account.alarm = min(account.alarm, h.leave_at)
-    return bool(s.sign < 0 and terms.kind == SPOT and terms.borrow_per_day > 0.0)
+    outlived = outlived_its_session(plan, s, account)
+    if outlived:
+        h.leave_at = account.t
+    return outlived or bool(s.sign < 0 and terms.kind == SPOT and terms.borrow_per_day > 0.0)
+
+
+@rule
+def outlived_its_session(plan: Record, s: Record, account: Record) -> bool:
+    """Was the close of its session swallowed by a missing bar?"""
+    return bool(plan.session_close and account.session > s.entry_session)
 
 
 @rule

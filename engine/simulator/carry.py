@@ -6,10 +6,11 @@ import numpy as np
 
 from engine.simulator.compiled import phase, rule, unit
 from engine.simulator.exits import resize
+from engine.simulator.lookups import plan_of
 from engine.simulator.orders import end, is_live
 from engine.simulator.positions import execute, fold
 from engine.simulator.prices import floor_to, value
-from engine.simulator.words import BELOW_MIN_NOTIONAL, CANCELLED, EXIT, FREE, SPLIT_CASH, SPOT
+from engine.simulator.words import BELOW_MIN_NOTIONAL, CANCELLED, EXIT, FREE, NONE, SPLIT_CASH, SPOT, TARGET
 
 Record = Any
 DAY_US = 86_400_000_000.0
@@ -61,7 +62,7 @@ def _split_orders(terms: Record, s: Record, account: Record, ratio: float) -> No
             o.scale *= ratio
             if terms.volume_column >= 0:
                 o.mean_volume *= ratio
-            if o.role == FREE and o.quantity - o.filled <= 0.0:
+            if (o.role == FREE or (o.role == EXIT and not o.everything)) and o.quantity - o.filled <= 0.0:
                 end(o, account, CANCELLED, BELOW_MIN_NOTIONAL)
 
 
@@ -73,32 +74,43 @@ def _split_levels(s: Record, ratio: float) -> None:
     s.trail_level /= ratio
     s.runner_level /= ratio
     s.highest /= ratio
+    s.r_from /= ratio
     s.unit_risk /= ratio
     s.scale *= ratio
 
 
-@rule
-def _split_legs(terms: Record, s: Record, ratio: float, whole: float) -> None:
-    """Each floors again; when the first one does so to nothing, it takes everything."""
-    first = s.leg[0]
-    for k in range(len(s.leg)):
-        s.leg[k] = floor_to(s.leg[k] * ratio, terms.lot)
-    if first > 0.0 and s.leg[0] == 0.0 and s.legs_filled == 0:
-        s.leg[0] = whole
+@phase
+def _split_legs(terms: Record, s: Record, last: int, ratio: float, whole: float) -> None:
+    """What is left of each floors again; leg `last` takes the rest, or the first everything where nothing is left of it."""
+    wanted, given = 0.0, 0.0
+    for k in range(s.n_orders):
+        o = s.orders[k]
+        if o.role == TARGET and is_live(o):
+            wanted += o.quantity - o.filled
+            left = floor_to((o.quantity - o.filled) * ratio, terms.lot)
+            if o.leg == last:
+                left = max(0.0, np.rint((floor_to(wanted * ratio, terms.lot) - given) / terms.lot) * terms.lot)
+            given += left
+            if o.leg == 0 and left <= 0.0:
+                left = whole
+            s.leg[o.leg] = o.filled + left
 
 
-@unit("terms state account box cell float")
-def split(terms: Record, s: Record, account: Record, box: Record, cell: Record, ratio: float) -> int:
+@unit("rules terms state account box cell float")
+def split(rules: Record, terms: Record, s: Record, account: Record, box: Record, cell: Record, ratio: float) -> int:
     """More units at lower prices; fractions of a lot are paid out at the open."""
     _split_orders(terms, s, account, ratio)
     if s.quantity == 0.0:
         return 0
     fold(terms, s, cell.rate)
     _split_levels(s, ratio)
+    if terms.volume_column >= 0:
+        s.mean_volume *= ratio
     held = s.quantity * ratio
     whole = floor_to(held, terms.lot)
-    s.ladder_base *= ratio
-    _split_legs(terms, s, ratio, whole)
+    s.ladder_base = floor_to(s.ladder_base * ratio, terms.lot)
+    ladder = plan_of(rules, s.ladder)
+    _split_legs(terms, s, NONE if ladder.runner else ladder.n_targets - 1, ratio, whole)
     s.quantity, s.mark = held, s.mark / ratio
     if held - whole > terms.lot * (1e-9 + 1e-12 * held / terms.lot):
         left = held - whole
@@ -119,5 +131,6 @@ def split(terms: Record, s: Record, account: Record, box: Record, cell: Record, 
             SPLIT_CASH,
             1,
         )
-    resize(s, account)
+    if s.quantity > 0.0:
+        resize(s, account)
     return 0

@@ -64,7 +64,7 @@ def keep_time(tape: Tape, account: Record, t: int) -> None:
 
 
 @phase
-def _column(tape: Tape, column: int, t: int, i: int, otherwise: float) -> float:
+def column_of(tape: Tape, column: int, t: int, i: int, otherwise: float) -> float:
     return tape.columns[column, t, i] if column >= 0 else otherwise
 
 
@@ -93,23 +93,24 @@ def _brief(tape: Tape, desk: Desk, d: Record, t: int, i: int) -> int:
             desk.states[j].mark = desk.hots[j].mark
     d.close, d.rate = desk.hots[i].mark, desk.cells[i].rate
     d.embargoed = bool(tape.signals.size and tape.signals[t, i] & 16)
-    d.stop_distance = plan.stop * _column(tape, plan.stop_column, t, i, np.nan)
-    d.trail_distance = plan.trail * _column(tape, plan.trail_column, t, i, np.nan)
-    d.share = _column(tape, size.column, t, i, np.nan) if size.model == SHARE_COLUMN else np.nan
+    d.stop_distance = plan.stop * column_of(tape, plan.stop_column, t, i, np.nan)
+    d.trail_distance = plan.trail * column_of(tape, plan.trail_column, t, i, np.nan)
+    d.runner_distance = plan.runner_trail * column_of(tape, plan.runner_trail_column, t, i, np.nan)
+    d.share = column_of(tape, size.column, t, i, np.nan) if size.model == SHARE_COLUMN else np.nan
     d.multiplier, d.refusal, d.regime, d.strength, d.confidence = 1.0, np.nan, np.nan, np.nan, np.nan
     if rules.has_opinions:
-        d.multiplier = _column(tape, rules.multiplier_column, t, i, 1.0)
-        d.refusal = _column(tape, rules.refusal_column, t, i, np.nan)
-        d.regime = _column(tape, rules.regime_column, t, i, np.nan)
-        d.strength = _column(tape, rules.strength_column, t, i, np.nan)
-        d.confidence = _column(tape, rules.confidence_column, t, i, np.nan)
+        d.multiplier = column_of(tape, rules.multiplier_column, t, i, 1.0)
+        d.refusal = column_of(tape, rules.refusal_column, t, i, np.nan)
+        d.regime = column_of(tape, rules.regime_column, t, i, np.nan)
+        d.strength = column_of(tape, rules.strength_column, t, i, np.nan)
+        d.confidence = column_of(tape, rules.confidence_column, t, i, np.nan)
     d.correlation_long, d.correlation_short = -np.inf, -np.inf
     if tape.correlations.size:
         d.correlation_long = _highest_correlation(tape, desk, t, i, 1)
         d.correlation_short = _highest_correlation(tape, desk, t, i, -1)
     terms = tape.terms[i]
-    d.sigma = _column(tape, terms.sigma_column, t, i, terms.sigma)
-    d.mean_volume = _column(tape, terms.volume_column, t, i, terms.mean_volume)
+    d.sigma = column_of(tape, terms.sigma_column, t, i, terms.sigma)
+    d.mean_volume = column_of(tape, terms.volume_column, t, i, terms.mean_volume)
     d.present = not np.isnan(tape.closes[t, i])
     return 0
 

@@ -107,14 +107,13 @@ def _trade(rules: Record, account: Record, d: Record, side: int) -> int:
 @phase
 def _close(rules: Record, account: Record, d: Record) -> None:
     s = state_of(rules, d.instrument)
-    quantity = s.quantity if np.isnan(d.quantity) else min(d.quantity, s.quantity)
+    quantity = s.quantity if np.isnan(d.quantity) else d.quantity
     k = new_order(rules, s, account, -s.sign if s.quantity > 0.0 else 0, d.type, EXIT, d.quantity)
     o = s.orders[k]
     _write_terms(o, account, d)
     o.why, o.everything = SIGNAL, np.isnan(d.quantity)
-    if np.isnan(d.quantity) or s.quantity == 0.0:
-        o.requested = quantity
-    o.quantity = floor_to(quantity, terms_of(rules, d.instrument).lot)
+    o.requested = quantity
+    o.quantity = floor_to(quantity, terms_of(rules, d.instrument).lot) if s.quantity > 0.0 else 0.0
     if s.quantity == 0.0:
         refuse(o, account, NO_POSITION)
     elif d.embargoed:

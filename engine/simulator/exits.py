@@ -57,6 +57,7 @@ def _place_stop(terms: Record, plan: Record, s: Record, o: Record) -> None:
     if plan.trail_kind != ABSENT:
         raw = trail_below(plan.trail_kind, plan.trail, sign, s.highest, o.trail_distance)
         s.trail_level = stop_price(-sign, raw, terms.tick)
+    s.highest = -sign * np.inf
 
 
 @phase
@@ -80,7 +81,7 @@ def _order_stop(rules: Record, s: Record, account: Record) -> None:
 @phase
 def _measure_risk(terms: Record, s: Record, quantity: float, reference: float, rate: float) -> None:
     base = s.trail_level if nearer(s.sign, s.trail_level, s.stop_level) else s.stop_level
-    s.unit_risk, s.first_risk = s.sign * (s.entry - base), np.nan
+    s.r_from, s.unit_risk, s.first_risk = s.entry, s.sign * (s.entry - base), np.nan
     if s.sign * reference > s.sign * base and s.unit_risk > 0.0:  # false too where there is no stop
         s.first_risk = abs(gain(terms, s.sign, quantity, s.entry, base)) * rate
 
@@ -110,11 +111,11 @@ def _order_targets(rules: Record, terms: Record, plan: Record, s: Record, accoun
             s.legs_ordered |= 1 << leg
             level = plan.target_price[leg] / scale
             if np.isnan(level):
-                level = s.entry + s.sign * plan.target_r[leg] * s.unit_risk
+                level = s.r_from + s.sign * plan.target_r[leg] * s.unit_risk
             k = new_order(rules, s, account, -s.sign, LIMIT, TARGET, s.leg[leg])
             o = s.orders[k]
             o.price, o.leg = limit_price(-s.sign, level, terms.tick), leg
-            o.maker, o.taker, o.decided_on = s.maker, s.taker, s.decided_on
+            o.maker, o.taker, o.decided_on = s.maker, s.taker, s.ladder_decided_on
             o.requested = s.ladder_base * plan.target_share[leg]
 
 
@@ -155,6 +156,7 @@ def protect(
             0,
         )
         s.decided_on, s.ladder, s.legs_ordered, s.legs_ended = o.decided_on, o.plan, 0, 0
+        s.ladder_decided_on = o.decided_on
         s.strength, s.confidence, s.regime, s.heat, s.scale = (
             o.strength,
             o.confidence,
@@ -256,7 +258,7 @@ def trail(
         level = stop_price(-sign, raw, terms.tick)
         if nearer(sign, level, s.trail_level):
             s.trail_level = level
-            _follow(rules, s, account, level)
+        _follow(rules, s, account, s.trail_level)
     return 0
 
 
@@ -289,11 +291,10 @@ def move_targets(rules: Record, terms: Record, s: Record, account: Record, plan:
         o = s.orders[k]
         if o.role == TARGET and is_live(o):
             end(o, account, CANCELLED, CANCELLED_BY_DECISION)
-    s.ladder, s.ladder_base, s.scale = plan, s.quantity, 1.0
+    s.ladder, s.ladder_base, s.scale, s.r_from = plan, s.quantity, 1.0, s.entry
     s.legs_filled, s.legs_ordered, s.legs_ended = 0, 0, 0
     wanted = plan_of(rules, plan)
     _share_out(terms, wanted, s)
-    decided_on, s.decided_on = s.decided_on, account.t
+    s.ladder_decided_on = account.t
     _order_targets(rules, terms, wanted, s, account, 1.0)
-    s.decided_on = decided_on
     return 0

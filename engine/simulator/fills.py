@@ -27,7 +27,6 @@ from engine.simulator.words import (
     EXIT,
     FILLED,
     INSUFFICIENT_CASH,
-    INVERSE,
     LIQUIDATED,
     MARKET,
     NOT_SHORTABLE,
@@ -42,6 +41,7 @@ from engine.simulator.words import (
     TARGET_1,
     TIME,
     VOLUME_SHARE,
+    VOLUME_UNKNOWN,
 )
 
 Record = Any
@@ -80,21 +80,12 @@ def _costs_within_limit(o: Record, reference: float, costs: tuple[float, float, 
 
 
 @rule
-def _need(
-    terms: Record,
-    s: Record,
-    quantity: float,
-    price: float,
-    reference: float,
-    fee_due: float,
-    rate: float,
-) -> float:
-    """Price or margin and costs of opening `quantity`."""
-    worth = value(terms, quantity, price) * rate
+def _need(terms: Record, s: Record, worth: float, fee_due: float, rate: float) -> float:
+    """Price or margin, of what is paid with its costs, and fee of opening for `worth`."""
     if terms.kind == SPOT:
         return worth + fee_due
-    extra = terms.extra_margin if s.quantity == 0.0 else 0.0
-    return worth / terms.leverage + extra + abs(worth - value(terms, quantity, reference) * rate) + fee_due
+    extra = terms.extra_margin * rate if s.quantity == 0.0 else 0.0
+    return worth / terms.leverage + extra + fee_due
 
 
 @phase
@@ -120,7 +111,7 @@ def _refusal(
     worth = value(terms, quantity, price) * rate
     fee_due = fee(rules, terms, o, quantity, worth, o.maker if maker else o.taker)
     o.fee_paid = paid_before  # asked, not yet paid
-    if _need(terms, s, quantity, price, reference, fee_due, rate) * (1.0 - 1e-12) > available(account):
+    if _need(terms, s, worth, fee_due, rate) * (1.0 - 1e-12) > available(account):
         return INSUFFICIENT_CASH
     return -1
 
@@ -134,15 +125,11 @@ def _count_entry(account: Record) -> None:
 
 
 @phase
-def _charge_funding_on_entry(
-    terms: Record, s: Record, account: Record, cell: Record, side: int, quantity: float
-) -> None:
+def _charge_funding_on_entry(s: Record, account: Record, cell: Record, side: int, quantity: float) -> None:
     """What is entered at the open of an instant of funding pays too."""
-    if np.isnan(cell.funding_mark):
+    if np.isnan(cell.funding_due):
         account.missing_mark = account.t + 1
-    units = quantity * terms.contract_size
-    worth = units / cell.funding_mark if terms.kind == INVERSE else units * cell.funding_mark
-    received = -side * worth * cell.funding_rate * cell.rate
+    received = -side * quantity * cell.funding_due * cell.rate
     account.cash += received
     s.funding += received
 
@@ -179,6 +166,8 @@ def attempt(
     if o.everything:
         o.quantity = o.filled + s.quantity
     quantity = _fillable(terms, s, o, maker)
+    if np.isnan(cell.volume) and not np.isnan(rules.participation):
+        account.warnings |= VOLUME_UNKNOWN
     o.blocked_on = account.t
     if not quantity > 0.0:
         if is_limit(o) and not maker:
@@ -207,14 +196,14 @@ def attempt(
         account.last_entry_us = account.now_us  # spacing counts from every fill, the caps from the first
         if o.filled == quantity:
             _count_entry(account)
-        if account.at_open and cell.funding_rate != 0.0:
-            _charge_funding_on_entry(terms, s, account, cell, side, quantity)
+        if account.at_open and cell.funding_due != 0.0:
+            _charge_funding_on_entry(s, account, cell, side, quantity)
         protect(rules, terms, s, account, k, quantity, reference, cell.rate)
     else:
         _after_reducing(rules, terms, s, account, k)
     if is_limit(o) and not maker and s.room > 0.0:
         o.blocked_on = -1  # what volume does not let it take rests
-    s.liquidation = liquidation_price(terms, s, account.cash + s.wallet_of_others)
+    s.liquidation = liquidation_price(terms, s, (account.cash + s.wallet_of_others) / cell.rate)
     return 0
 
 
@@ -248,7 +237,9 @@ def _take(
     side, why = o.side, _why(s, o)
     price = reference + side * (costs[0] + costs[1] + costs[2])
     worth = value(terms, quantity, price) * cell.rate
-    fee_due = fee(rules, terms, o, quantity, worth, o.maker if maker else o.taker)
+    fee_due = 0.0
+    if why != DELISTED:
+        fee_due = fee(rules, terms, o, quantity, worth, o.maker if maker else o.taker)
     o.filled += quantity
     s.room -= quantity
     if not maker:
@@ -308,8 +299,6 @@ def leave(
     costs = (0.0, 0.0, 0.0)
     if not free:
         costs = taking(terms, s, account, cell, o, s.quantity, reference)
-    if why == DELISTED:
-        o.taker = 0.0
     room, taker_room, taken = s.room, s.taker_room, s.taken
     _take(rules, terms, s, account, box, cell, o, s.quantity, reference, costs, 0)
     s.room, s.taker_room, s.taken = room, taker_room, taken

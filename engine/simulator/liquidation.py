@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from engine.simulator.compiled import phase
-from engine.simulator.prices import value
+from engine.simulator.prices import gain, value
 from engine.simulator.words import (
     BINANCE,
     BYBIT_INVERSE,
@@ -23,7 +23,11 @@ Record = Any
 
 @phase
 def liquidation_price(terms: Record, s: Record, wallet: float) -> float:
-    """The mark at which the position is liquidated; NaN: never. `wallet` is the account's, read where margin is cross."""
+    """The mark at which the position is liquidated; NaN: never.
+
+    `wallet` is read where margin is cross: the account's in the instrument's money, from which the costs of entering
+    have been paid. They stand in the price paid as well, and are counted once.
+    """
     if not terms.liquidates or s.quantity == 0.0:
         return np.nan
     sign, quantity = s.sign, s.quantity * terms.contract_size
@@ -32,7 +36,9 @@ def liquidation_price(terms: Record, s: Record, wallet: float) -> float:
     maintenance = worth * rate - terms.maintenance_amount
     price = 0.0
     if terms.cross or terms.liquidation == BINANCE:
-        held = wallet if terms.cross else margin + terms.extra_margin
+        held = margin + terms.extra_margin
+        if terms.cross:
+            held = wallet + gain(terms, sign, s.quantity, s.reference, s.entry)
         price = (held + terms.maintenance_amount - sign * quantity * s.entry) / (quantity * rate - sign * quantity)
     elif terms.liquidation == BYBIT_LINEAR:
         price = s.entry - sign * (margin - maintenance + terms.extra_margin) / quantity

@@ -99,19 +99,24 @@ def on_bars(per_session: Floats, ids: Integers, wanted: Integers) -> Floats:
 
 
 def inverse_volatility(deviations: Floats) -> Floats:
-    """Shares of equity in proportion to 1 / deviation, adding to 1 over what is known."""
+    """Shares of equity in proportion to 1 / deviation, adding to 1 over what is known; NaN deviations are not."""
     weights = 1.0 / deviations
-    return np.asarray(weights / np.nansum(weights, axis=1, keepdims=True))
+    known = ~np.isnan(weights).all(axis=1, keepdims=True)
+    return np.divide(weights, np.nansum(weights, axis=1, keepdims=True), out=np.full(weights.shape, np.nan), where=known)
 
 
 def risk_parity(returns: Floats, days: int) -> Floats:
-    """Shares of equity by which every instrument bears the same risk, from the covariance of the past `days` rows."""
+    """Shares of equity by which every instrument bears the same risk, adding to 1 over those with `days` returns that
+    differ; the covariance is that of the sessions which all of them share."""
     out = np.full((len(returns) + 1, returns.shape[1]), np.nan)
+    own = [np.flatnonzero(~np.isnan(column)) for column in returns.T]
     for row in range(days, len(out)):
-        window = returns[row - days : row]
-        known = ~np.isnan(window).any(axis=0)
-        if known.any():
-            out[row, known] = equal_risk(np.atleast_2d(np.cov(window[:, known], rowvar=False, ddof=1)))
+        last = [rows[: np.searchsorted(rows, row)][-days:] for rows in own]
+        known = [i for i, rows in enumerate(last) if len(rows) == days and returns[rows, i].std() > 0.0]
+        common = sorted(set.intersection(*(set(last[i].tolist()) for i in known))) if known else []
+        if len(common) >= 2:
+            covariance = np.cov(returns[np.ix_(common, known)], rowvar=False, ddof=1)
+            out[row, known] = equal_risk(np.atleast_2d(covariance))
     return out
 
 

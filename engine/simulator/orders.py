@@ -52,16 +52,8 @@ def new_order(
         type_,
         role,
     )
-    o.leg, o.why, o.status, o.reason, o.expires, o.plan, o.blocked_on, o.size_model = (
-        0,
-        0,
-        OPEN,
-        NONE,
-        NEVER,
-        0,
-        NONE,
-        NONE,
-    )
+    o.leg, o.why, o.status, o.reason, o.expires, o.plan = 0, 0, OPEN, NONE, NEVER, 0
+    o.blocked_on, o.asked_on, o.size_model = NONE, NONE, NONE
     o.requested, o.quantity, o.filled, o.price, o.trigger, o.fee_paid = (
         quantity,
         quantity,

@@ -60,6 +60,7 @@ from engine.simulator.words import (
     ORDER_TYPES,
     PATHS,
     SESSION_ENDS,
+    SESSION_STARTS,
     SHARE_COLUMN,
     SIGNALS_HERE,
     SIZE_MODELS,
@@ -139,6 +140,7 @@ class Columns:
             shares = measures.risk_parity(returns, size.days)
         else:
             deviations = measures.over_the_past(returns, size.days, deviation=True, least=size.days)
+            deviations[~(deviations > 0.0)] = np.nan  # nothing can be said of what has not moved
             shares = measures.inverse_volatility(deviations)
             if size.model == "volatility_target":
                 shares = np.minimum(
@@ -493,6 +495,7 @@ def _clock(
     if plans.closing_sessions:
         ends = next_sessions != sessions if market.session_ends is None else market.session_ends
         clock[ends] |= SESSION_ENDS
+        clock[1:][sessions[1:] != sessions[:-1]] |= SESSION_STARTS
     if signals.size:
         clock[(signals & 15).any(axis=1)] |= SIGNALS_HERE
     return clock

@@ -176,7 +176,7 @@ def _happen(
     o = s.orders[k]
     if o.type == STOP:
         o.triggered = True
-        attempt(rules, terms, s, account, box, cell, k, o.price, 0)
+        attempt(rules, terms, s, account, box, cell, k, price, 0)
     elif is_limit(o):
         attempt(rules, terms, s, account, box, cell, k, o.price, 1)
     else:

@@ -59,7 +59,7 @@ def fold(terms: Record, s: Record, rate: float) -> int:
 def _start_trade(s: Record, account: Record, side: int) -> None:
     account.n_entries += 1
     s.trade, s.sign, s.entry_bar, s.first_order = account.n_entries, side, account.t, 0
-    s.contested = 0
+    s.contested, s.entry_session = 0, account.session
     s.edge, s.fees, s.spread, s.slippage, s.impact, s.funding, s.borrow, s.dividends = (
         0.0,
         0.0,
@@ -197,16 +197,15 @@ def _leave(terms: Record, s: Record, quantity: float, price: float) -> None:
 
 
 @rule
-def relock(terms: Record, s: Record, account: Record, price: float, rate: float) -> int:
-    """Hold as collateral what the position needs now, and mark its gain to `price`."""
+def relock(terms: Record, s: Record, account: Record, rate: float) -> int:
+    """Hold as collateral what the position needs now, and mark its gain to the last mark before; none on its first bar."""
     locked, carried = 0.0, 0.0
     if s.quantity > 0.0:
         worth = value(terms, s.quantity, s.entry) * rate
         if terms.kind != SPOT:
-            locked, carried = (
-                worth / terms.leverage + terms.extra_margin,
-                unrealised(terms, s, price, rate),
-            )
+            mark = s.entry if s.entry_bar == account.t else s.mark_price
+            locked = worth / terms.leverage + terms.extra_margin * rate
+            carried = unrealised(terms, s, mark, rate)
         elif s.sign < 0:
             locked = 2.0 * worth  # the proceeds, and as much again
     account.locked += locked - s.locked
@@ -305,7 +304,7 @@ def execute(
         _leave(terms, s, quantity, price)
         if s.quantity > 0.0:
             see(s, s.here)
-    relock(terms, s, account, reference, rate)
+    relock(terms, s, account, rate)
     if s.quantity == 0.0:
         _close_trade(terms, s, account, box, why)
     return 0

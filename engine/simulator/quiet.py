@@ -12,6 +12,7 @@ import numpy as np
 from engine.simulator.band import narrow_by_trail
 from engine.simulator.compiled import rule, unit
 from engine.simulator.decide import decide
+from engine.simulator.exits import nearer
 from engine.simulator.lookups import plan_of
 from engine.simulator.orders import protective_order
 from engine.simulator.pointers import ahead, values_of
@@ -24,13 +25,14 @@ from engine.simulator.words import (
     NEW_DAY,
     NONE,
     SESSION_ENDS,
+    SESSION_STARTS,
     SIGNALS_HERE,
     TRAILED,
     WINDOW_ENDS,
 )
 
 Record = Any
-LOUD, DECIDES = EVENTS_HERE | SESSION_ENDS | WINDOW_ENDS, DECISIONS_HERE | SIGNALS_HERE
+LOUD, DECIDES = EVENTS_HERE | SESSION_STARTS | SESSION_ENDS | WINDOW_ENDS, DECISIONS_HERE | SIGNALS_HERE
 _BLOCK = 64  # bars
 
 
@@ -240,9 +242,9 @@ def _glide_trailed(tape: Tape, desk: Desk, logs: Logs, first: int, end: int, lea
 
 @rule
 def _follows(s: Record) -> bool:
-    """Has the trail a stop that it can move?"""
+    """Has the trail a stop that it can move, and that no decision has loosened?"""
     k = protective_order(s)
-    return bool(k != NONE and not s.orders[k].triggered)
+    return bool(k != NONE and not s.orders[k].triggered and not nearer(s.sign, s.trail_level, s.orders[k].price))
 
 
 @unit("tape desk logs int int")
@@ -255,7 +257,7 @@ def glide(tape: Tape, desk: Desk, logs: Logs, first: int, end: int) -> int:
     rate = desk.cells[0].rate
     least = -np.inf if account.killed else 1.0 - rules.kill_switch + 1e-9
     end = min(end, account.alarm)
-    while first < end and h.coin == 0.0 and h.trails < 2:
+    while first < end and h.coin == 0.0 and h.trails < 2 and not tape.finer.size:
         here, stop, there = _stretch(tape, account, first, end)
         if here & LOUD:
             break

@@ -50,29 +50,37 @@ from engine.simulator.words import (
 Record = Any
 HOUR_US = 3_600_000_000
 _AT_LIMIT = 1.0 + 1e-12
+_NOTHING = 1e-300  # of which no limit is still no limit
 
 
 @phase
-def stop_of(terms: Record, plan: Record, d: Record, side: int, price: float) -> float:
-    """Where the stop would lie for an entry at `price`; NaN: none."""
-    if plan.stop_kind == ABSENT:
-        return np.nan
+def stop_distance(plan: Record, d: Record, side: int, price: float) -> float:
+    """From the price of an order, or from the close for what is said as a distance, to the stop; NaN: not known."""
     if plan.stop_kind == AT_PRICE:
-        return float(plan.stop)
-    if plan.stop_kind == AT_PCT:
-        return float(price * (1.0 - side * plan.stop))
-    return float(price - side * d.stop_distance)
+        return float(side * (price - plan.stop))
+    return float(d.close * plan.stop if plan.stop_kind == AT_PCT else d.stop_distance)
+
+
+@phase
+def trail_distance(plan: Record, d: Record) -> float:
+    """From the close to where a trail would start; NaN: not known."""
+    return float(d.close * plan.trail if plan.trail_kind == AT_PCT else d.trail_distance)
 
 
 @rule
-def _stop_is_usable(plan: Record, d: Record, side: int, price: float, stop: float) -> bool:
-    if plan.trail_kind not in (ABSENT, AT_PCT) and not d.trail_distance > 0.0:
+def _is_protected(plan: Record) -> bool:
+    return bool(plan.stop_kind != ABSENT or plan.trail_kind != ABSENT)
+
+
+@rule
+def _exits_are_usable(plan: Record, d: Record, to_stop: float, to_trail: float) -> bool:
+    if plan.runner_trail_kind not in (ABSENT, AT_PCT) and np.isnan(d.runner_distance):
         return False
-    if plan.needs_stop and plan.stop_kind == ABSENT and plan.trail_kind == ABSENT:
+    if plan.trail_kind != ABSENT and not to_trail > 0.0:
         return False
-    if plan.stop_kind == ABSENT:
-        return True
-    return bool(side * (price - stop) > 0.0 and abs(stop) < np.inf)
+    if plan.stop_kind != ABSENT and not 0.0 < to_stop < np.inf:
+        return False
+    return _is_protected(plan) or not plan.needs_stop
 
 
 @phase
@@ -108,7 +116,7 @@ def _exposure_guard(rules: Record, account: Record, i: int, side: int, worth: fl
             mine = s.sign * held + buys - sells
         elif held + buys + sells > 0.0:
             count += 1
-    equity = max(account.equity, 0.0) * _AT_LIMIT
+    equity = max(account.equity, _NOTHING) * _AT_LIMIT
     if abs(mine + side * worth) > rules.max_position * equity:
         return MAX_POSITION
     if gross > rules.max_gross_exposure * equity:
@@ -124,7 +132,8 @@ def _exposure_guard(rules: Record, account: Record, i: int, side: int, worth: fl
 
 @phase
 def _loss_guard(rules: Record, account: Record) -> int:
-    if account.day_equity - account.equity > rules.max_daily_loss * account.day_equity * _AT_LIMIT:
+    allowed = rules.max_daily_loss * _AT_LIMIT
+    if allowed < np.inf and account.day_equity - account.equity > allowed * account.day_equity:
         return MAX_DAILY_LOSS
     if account.drawdown > rules.max_drawdown * _AT_LIMIT:
         return MAX_DRAWDOWN
@@ -218,21 +227,23 @@ def judge(rules: Record, account: Record, d: Record, o: Record) -> int:
     if side < 0 and not x.shortable and not shrinks:
         return NOT_SHORTABLE
     plan, size = plan_of(rules, o.plan), size_of(rules, d.sizing)
-    stop = stop_of(x, plan, d, side, d.close)
-    start = price if plan.stop_kind == AT_PRICE else d.close
-    o.distance_seen = side * (start - stop)
-    if not _stop_is_usable(plan, d, side, start, stop):
+    to_stop, to_trail = stop_distance(plan, d, side, price), trail_distance(plan, d)
+    if not _exits_are_usable(plan, d, to_stop, to_trail):
         return INVALID_STOP
+    trails = plan.stop_kind == ABSENT or (plan.trail_kind != ABSENT and to_trail < to_stop)
+    o.distance_seen = to_trail if trails else to_stop
+    start = price if plan.stop_kind == AT_PRICE and not trails else d.close
     if np.isnan(o.requested):
         o.size_model, o.size_amount = size.model, size.amount
-        if size.model == RISK_PER_TRADE and not o.distance_seen > 0.0:
+        if size.model == RISK_PER_TRADE and not _is_protected(plan):
             return INVALID_STOP
+        stop = start - side * o.distance_seen
         o.requested = wanted_quantity(x, size, account, d, side, start, stop) * d.multiplier
-        if np.isnan(o.requested):
+        if not o.requested > 0.0:
             o.requested = 0.0
-        if size.model == KELLY and not o.requested > 0.0:
-            return NO_EDGE
-    o.quantity = floor_to(max(0.0, o.requested), x.lot)
+            if size.model == KELLY:
+                return NO_EDGE
+    o.quantity = floor_to(o.requested, x.lot)
     if shrinks:
         return NONE if o.quantity > 0.0 else BELOW_MIN_NOTIONAL
     if _is_too_small(x, o.quantity, d.close):

@@ -87,7 +87,7 @@ DECISION: Final = _record(
     + _fields(B, "embargoed present")
     + _fields(
         F,
-        "close rate stop_distance trail_distance share multiplier refusal regime strength confidence sigma mean_volume",
+        "close rate stop_distance trail_distance runner_distance share multiplier refusal regime strength confidence sigma mean_volume",
     )
     + _fields(F, "correlation_long correlation_short")
 )
@@ -104,7 +104,7 @@ ORDER: Final = _record(
         "requested quantity filled price trigger maker taker fee_paid stop_distance trail_distance",
     )
     + _fields(B, "post_only triggered fresh reduces_only everything")
-    + _fields(I, "blocked_on size_model")
+    + _fields(I, "blocked_on asked_on size_model")
     + _fields(F, "scale")  # splits since it was decided: what its plan says in prices is divided by it
     # what sizing and risk saw
     + _fields(
@@ -137,7 +137,7 @@ CELL: Final = _record(  # one instrument in one bar, gathered where something ma
         F,
         "open high low close volume mark_open mark_high mark_low mark_close rate join finish",
     )
-    + _fields(F, "funding_rate funding_mark")
+    + _fields(F, "funding_due")  # per contract, at this open
     + _fields(I, "stirs")  # what the open may bring, as bits of `words`
     + _fields(B, "present session_ends")
 )
@@ -183,9 +183,9 @@ STATE: Final = _record(
     )
     + _fields(
         F,
-        "stop_level trail_level highest liquidation wallet_of_others first_risk r_unit unit_risk",
+        "stop_level trail_level highest liquidation wallet_of_others first_risk r_from unit_risk",
     )
-    + _fields(I, "runs n_orders decided_on ladder legs_ordered legs_ended")
+    + _fields(I, "runs n_orders decided_on ladder ladder_decided_on entry_session legs_ordered legs_ended")
     # its trade so far
     + _fields(
         F,

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from engine.simulator.band import rest, worth
+from engine.simulator.band import outlived_its_session, rest, worth
 from engine.simulator.books import book, bury
 from engine.simulator.carry import charge_borrow, charge_funding, pay_dividend, split
 from engine.simulator.compiled import phase, rule, unit
-from engine.simulator.decide import decide, keep_time, update_tier
+from engine.simulator.decide import column_of, decide, keep_time, update_tier
 from engine.simulator.deciding import cancel_entries
 from engine.simulator.exits import trail
 from engine.simulator.fills import attempt, exit_order, leave, liquidate
@@ -28,6 +28,7 @@ from engine.simulator.orders import (
     is_live,
     leaves_altogether,
     opens,
+    reduces,
     refuse,
     trigger_of,
 )
@@ -45,8 +46,8 @@ from engine.simulator.paths import (
     worth_at_close,
 )
 from engine.simulator.pointers import values_of
-from engine.simulator.positions import see, unrealised
-from engine.simulator.prices import floor_to
+from engine.simulator.positions import relock, see, unrealised
+from engine.simulator.prices import floor_to, value
 from engine.simulator.schema import ORDER, STATE
 from engine.simulator.tape import Desk, Logs, Tape
 from engine.simulator.words import (
@@ -75,21 +76,22 @@ from engine.simulator.words import (
     PROTECTIVE_STOP,
     SESSION_CLOSE,
     SESSION_ENDS,
+    SESSION_STARTS,
     SPLIT,
     SPOT,
     STOP,
+    TARGET,
     TIME,
     TRIGGERED,
     TTL_EXPIRED,
     VOLUME_SHARE,
-    VOLUME_UNKNOWN,
     WINDOW_END,
     WINDOW_ENDS,
 )
 
 Record = Any
 NO_ALARM = 1 << 62
-LOUD = EVENTS_HERE | SESSION_ENDS | WINDOW_ENDS
+LOUD = EVENTS_HERE | SESSION_STARTS | SESSION_ENDS | WINDOW_ENDS
 _HEAD = STATE.fields["orders"][1] // 8  # words before the orders
 _ORDER = ORDER.itemsize // 8
 
@@ -118,11 +120,11 @@ def _load(tape: Tape, cell: Record, terms: Record, t: int, i: int) -> None:
             cell.low,
             cell.close,
         )
-    cell.funding_rate, cell.funding_mark = 0.0, np.nan
+    cell.funding_due = 0.0
 
 
 @rule
-def _wake(rules: Record, terms: Record, h: Record, s: Record, account: Record, cell: Record) -> None:
+def _wake(rules: Record, terms: Record, h: Record, s: Record, cell: Record) -> None:
     s.low_seen, s.high_seen = min(s.low_seen, h.low_seen), max(s.high_seen, h.high_seen)
     h.low_seen, h.high_seen = np.inf, -np.inf
     s.mark = h.mark
@@ -135,47 +137,57 @@ def _wake(rules: Record, terms: Record, h: Record, s: Record, account: Record, c
             s.room = 0.0
         if terms.slippage == VOLUME_SHARE:
             s.taker_room = floor_to(terms.share_limit * volume, terms.lot)
-    elif cell.present and (s.n_orders > 0) and not np.isnan(rules.participation):
-        account.warnings |= VOLUME_UNKNOWN
 
 
 # 1. What is carried in
 
 
 @phase
+def _mark_before(tape: Tape, t: int, i: int) -> float:
+    """The close of the last mark bar; of the last bar where that one has no mark."""
+    before = t - 1
+    while np.isnan(tape.closes[before, i]):
+        before -= 1
+    if tape.mark_closes.size and not np.isnan(tape.mark_closes[before, i]):
+        return tape.mark_closes[before, i]
+    return tape.closes[before, i]
+
+
+@phase
 def _carry_marks(tape: Tape, desk: Desk, account: Record) -> None:
-    """The gains of contracts at the last marks before, which stand behind margins."""
+    """Collateral at the rates of this bar, and the gains of contracts at the last marks before, which stand behind it."""
     account.unrealised = 0.0
     for i in range(tape.terms.size):
         s = desk.states[i]
-        if tape.terms[i].kind != SPOT and s.quantity > 0.0:
-            s.value_carried = unrealised(tape.terms[i], s, desk.hots[i].mark, desk.cells[i].rate)
-            account.unrealised += s.value_carried
+        s.value_carried = 0.0
+        if s.quantity > 0.0:
+            s.mark_price = _mark_before(tape, account.t, i)
+            relock(tape.terms[i], s, account, desk.cells[i].rate)
 
 
-@unit("tape desk account")
-def _judge_wallets(tape: Tape, desk: Desk, account: Record) -> int:
-    """Cross margin: what the account holds for each position, at the last marks before."""
-    for i in range(tape.terms.size):
-        s = desk.states[i]
-        s.wallet_of_others = 0.0
-        for j in range(tape.terms.size):
-            other = desk.states[j]
-            if j != i and other.quantity > 0.0 and tape.terms[j].kind != SPOT:
-                held = maintenance(tape.terms[j], other, other.mark_price, desk.cells[j].rate)
-                s.wallet_of_others += unrealised(tape.terms[j], other, other.mark_price, desk.cells[j].rate) - held
-        s.liquidation = liquidation_price(tape.terms[i], s, account.cash + s.wallet_of_others)
+@unit("tape desk account int")
+def _judge_wallet(tape: Tape, desk: Desk, account: Record, i: int) -> int:
+    """Cross margin: what the account holds for a position by now, the others at their last marks before."""
+    s = desk.states[i]
+    s.wallet_of_others = 0.0
+    for j in range(tape.terms.size):
+        other = desk.states[j]
+        if j != i and other.quantity > 0.0 and tape.terms[j].kind != SPOT:
+            mark = other.entry if other.entry_bar == account.t else other.mark_price
+            held = maintenance(tape.terms[j], other, mark, desk.cells[j].rate)
+            s.wallet_of_others += unrealised(tape.terms[j], other, mark, desk.cells[j].rate) - held
+    s.liquidation = liquidation_price(tape.terms[i], s, (account.cash + s.wallet_of_others) / desk.cells[i].rate)
     return 0
 
 
 @rule
 def _carry_in(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> None:
+    if tape.clock[t] & EVENTS_HERE:
+        _carry_events(tape, desk, logs, account, t)
     for n in range(account.n_active):
         i = desk.active[n]
         if desk.cells[i].present:
             charge_borrow(tape.terms[i], desk.states[i], account, desk.cells[i])
-    if tape.clock[t] & EVENTS_HERE:
-        _carry_events(tape, desk, logs, account, t)
 
 
 @unit("tape desk logs account int")
@@ -187,16 +199,16 @@ def _carry_events(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -
         i = event.instrument
         x, s, cell, box = tape.terms[i], desk.states[i], desk.cells[i], desk.boxes[0]
         if event.kind == SPLIT:
-            split(x, s, account, box, cell, event.value)
+            split(tape.rules[0], x, s, account, box, cell, event.value)
             desk.hots[i].waits |= ENTERS | LEAVES | TRIGGERED  # its prices are others now
             if s.quantity == 0.0:
                 end_what_belonged_to_the_position(s, account)
-            s.liquidation = liquidation_price(x, s, account.cash + s.wallet_of_others)
+            s.liquidation = liquidation_price(x, s, (account.cash + s.wallet_of_others) / cell.rate)
         elif event.kind == DIVIDEND:
             pay_dividend(x, s, account, cell, event.value)
         elif event.kind == FUNDING_BEFORE or event.kind == FUNDING_AT_OPEN:
             if event.kind == FUNDING_AT_OPEN:  # what is entered at this open pays too
-                cell.funding_rate, cell.funding_mark = event.value, event.mark
+                cell.funding_due += value(x, 1.0, event.mark) * event.value
             charge_funding(x, s, account, cell, event.value, event.mark)
         book(logs, s, account, box, i)
     return 0
@@ -211,6 +223,7 @@ def _fund_inside(tape: Tape, desk: Desk, account: Record, t: int) -> int:
             break
         if event.kind == FUNDING_INSIDE:
             i = event.instrument
+            see(desk.states[i], desk.cells[i].open)
             charge_funding(
                 tape.terms[i],
                 desk.states[i],
@@ -284,8 +297,9 @@ def _act_at_open(
     cell: Record,
     k: int,
 ) -> int:
-    """One order at the open, as taker or maker, or nothing."""
+    """One order at the open, as taker or maker, or nothing; once a bar."""
     o = s.orders[k]
+    o.asked_on = account.t
     if o.type == MARKET:
         attempt(rules, terms, s, account, box, cell, k, cell.open, 0)
     elif is_limit(o):
@@ -303,19 +317,14 @@ def _act_at_open(
     return 0
 
 
-@unit("rules terms state account box cell")
-def _exits_at_open(rules: Record, terms: Record, s: Record, account: Record, box: Record, cell: Record) -> int:
-    if s.quantity > 0.0:
-        bars = plan_of(rules, s.plan).time_stop_bars
-        if bars > 0 and account.t >= s.entry_bar + bars and not _leaves_for(s, TIME):
-            exit_order(rules, s, account, TIME)
-    for k in range(s.n_orders):
-        o = s.orders[k]
-        if s.quantity > 0.0 and is_live(o) and not opens(s, o) and o.blocked_on != account.t:
-            if o.role == EXIT or o.role == FREE:
-                _act_at_open(rules, terms, s, account, box, cell, k)
-    judge_new_targets(rules, terms, s, account, box, cell, cell.open)
-    return 0
+@phase
+def _exits_are_due(rules: Record, s: Record, account: Record) -> None:
+    """A time stop; a session close that a missing bar swallowed."""
+    plan = plan_of(rules, s.plan)
+    if plan.time_stop_bars > 0 and account.t >= s.entry_bar + plan.time_stop_bars and not _leaves_for(s, TIME):
+        exit_order(rules, s, account, TIME)
+    if outlived_its_session(plan, s, account) and not leaves_altogether(s):
+        exit_order(rules, s, account, SESSION_CLOSE)
 
 
 @phase
@@ -327,9 +336,17 @@ def _leaves_for(s: Record, why: int) -> bool:
     return False
 
 
+@rule
+def _exits_at_open(s: Record, o: Record) -> bool:
+    """Market exits, what else reduces, and targets that are new."""
+    if s.quantity == 0.0:
+        return False
+    return bool(o.role == EXIT or (o.role == TARGET and o.fresh) or (o.role == FREE and reduces(s, o)))
+
+
 @phase
-def _next_entry(desk: Desk, account: Record, after: int) -> tuple[int, int]:
-    """Instrument and place of the opening order with the next id that may act at the open; (-1, -1): none."""
+def _next_at_open(desk: Desk, account: Record, after: int, exits: int) -> tuple[int, int]:
+    """Instrument and place of the order with the next id that may act at the open, to exit or to enter; (-1, -1): none."""
     found, place, lowest = NONE, NONE, NEVER
     for n in range(account.n_active):
         i = desk.active[n]
@@ -337,8 +354,10 @@ def _next_entry(desk: Desk, account: Record, after: int) -> tuple[int, int]:
         if desk.cells[i].stirs:
             for k in range(s.n_orders):
                 o = s.orders[k]
-                if o.id > after and o.id < lowest and o.role == FREE and is_live(o) and o.blocked_on != account.t:
-                    found, place, lowest = i, k, o.id
+                waits = is_live(o) and o.blocked_on != account.t and o.asked_on != account.t
+                if waits and o.id > after and o.id < lowest:
+                    if _exits_at_open(s, o) if exits else o.role == FREE:
+                        found, place, lowest = i, k, o.id
     return found, place
 
 
@@ -364,12 +383,12 @@ def _entry_at_open(
 
 
 @rule
-def _stirs(rules: Record, h: Record, s: Record, account: Record, cell: Record) -> int:
+def _stirs(rules: Record, h: Record, s: Record, account: Record, cell: Record, starts: int) -> int:
     """What this open may bring: nothing where it lies within the prices of all that rests, and nothing waits for it."""
     if not cell.present or (s.n_orders == 0 and s.quantity == 0.0):
         return 0
     stirs = h.waits & (ENTERS | LEAVES | TRIGGERED)
-    if account.t >= h.leave_at:
+    if starts or account.t >= h.leave_at:
         stirs |= LEAVES
     within = h.near_low < cell.open and cell.open < h.near_high
     if within and rules.has_marks and s.quantity > 0.0:
@@ -378,54 +397,63 @@ def _stirs(rules: Record, h: Record, s: Record, account: Record, cell: Record) -
 
 
 @rule
-def _open(tape: Tape, desk: Desk, logs: Logs, account: Record) -> None:
-    stirs, leaves = 0, 0
+def _open(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> None:
+    stirs, leaves, starts = 0, 0, tape.clock[t] & SESSION_STARTS
     for n in range(account.n_active):
         i = desk.active[n]
-        s, h, cell = desk.states[i], desk.hots[i], desk.cells[i]
-        if h.waits & EXPIRES:
-            _expire(s, account, account.slot - 1)  # bars may lie between this and the last
-        cell.stirs = _stirs(tape.rules[0], h, s, account, cell)
+        s, cell = desk.states[i], desk.cells[i]
+        cell.stirs = _stirs(tape.rules[0], desk.hots[i], s, account, cell, starts)
         stirs |= cell.stirs
         leaves |= cell.stirs if s.quantity > 0.0 else 0
     account.at_open = 1
     if leaves:
         _exits_of_open(tape, desk, logs, account, leaves)
     if stirs & (ENTERS | TRIGGERED | BEYOND):
-        _open_entries(tape, desk, logs, account)
+        _act_by_id(tape, desk, logs, account, 0)
     account.at_open = 0
 
 
 @unit("tape desk logs account int")
 def _exits_of_open(tape: Tape, desk: Desk, logs: Logs, account: Record, stirs: int) -> int:
-    """Stage after stage for all instruments: liquidation, stops, limits that reduce, market exits."""
+    """Stage after stage for all instruments: liquidation, stops, limits that reduce; then market exits by their ids."""
     rules, box = tape.rules[0], desk.boxes[0]
-    for stage in range(0 if stirs & (BEYOND | TRIGGERED) else 3, 4):
+    for stage in range(0 if stirs & (BEYOND | TRIGGERED) else 3, 3):
         for n in range(account.n_active):
             i = desk.active[n]
             x, s, cell = tape.terms[i], desk.states[i], desk.cells[i]
             if cell.stirs and s.quantity > 0.0:
+                if rules.cross:
+                    _judge_wallet(tape, desk, account, i)
                 if stage == 0:
                     _liquidate_at_open(rules, x, s, account, box, cell)
                 elif stage == 1:
                     _stops_at_open(rules, x, s, account, box, cell)
-                elif stage == 2:
-                    _limits_at_open(rules, x, s, account, box, cell)
                 else:
-                    _exits_at_open(rules, x, s, account, box, cell)
+                    _limits_at_open(rules, x, s, account, box, cell)
                 book(logs, s, account, box, i)
+    for n in range(account.n_active):
+        i = desk.active[n]
+        if desk.cells[i].stirs and desk.states[i].quantity > 0.0:
+            _exits_are_due(rules, desk.states[i], account)
+    _act_by_id(tape, desk, logs, account, 1)
     return 0
 
 
-@rule
-def _open_entries(tape: Tape, desk: Desk, logs: Logs, account: Record) -> int:
-    i, k = _next_entry(desk, account, 0)
+@unit("tape desk logs account int")
+def _act_by_id(tape: Tape, desk: Desk, logs: Logs, account: Record, exits: int) -> int:
+    """Orders of all instruments, one after the other: those that exit, or those that enter."""
+    i, k = _next_at_open(desk, account, 0, exits)
     while i >= 0:
         s, box = desk.states[i], desk.boxes[0]
         order = s.orders[k].id
-        _entry_at_open(tape.rules[0], tape.terms[i], s, account, box, desk.cells[i], k)
+        if tape.rules[0].cross:
+            _judge_wallet(tape, desk, account, i)
+        if exits:
+            _act_at_open(tape.rules[0], tape.terms[i], s, account, box, desk.cells[i], k)
+        else:
+            _entry_at_open(tape.rules[0], tape.terms[i], s, account, box, desk.cells[i], k)
         book(logs, s, account, box, i)
-        i, k = _next_entry(desk, account, order)
+        i, k = _next_at_open(desk, account, order, exits)
     return 0
 
 
@@ -506,6 +534,8 @@ def _inside(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> None
         i = desk.active[n]
         s = desk.states[i]
         if desk.cells[i].present and (s.n_orders > 0 or s.quantity > 0.0):
+            if tape.rules[0].cross:
+                _judge_wallet(tape, desk, account, i)
             if tape.finer.size and tape.finer_ends[t, i] > tape.finer_starts[t, i]:
                 _true_path(tape, desk, logs, account, t, i)
             else:
@@ -591,8 +621,6 @@ def _put_to_rest(tape: Tape, desk: Desk, logs: Logs, account: Record) -> None:
         s, cell = desk.states[i], desk.cells[i]
         if cell.present:
             s.mark, s.marked_at, s.last_close = cell.close, account.close_us, cell.close
-            if not np.isnan(cell.mark_close):
-                s.mark_price = cell.mark_close
         desk.hots[i].mark = s.mark
 
 
@@ -613,15 +641,17 @@ def _mark(rules: Record, desk: Desk, logs: Logs, account: Record, t: int) -> Non
         logs.cash[t], logs.gross[t] = account.cash, gross
 
 
-@unit("tape desk account")
-def _kill(tape: Tape, desk: Desk, account: Record) -> int:
+@unit("tape desk account int")
+def _kill(tape: Tape, desk: Desk, account: Record, t: int) -> int:
     """Close everything at the next open, and refuse what comes after, until resumed."""
     account.killed = 1
     for i in range(tape.terms.size):
         s = desk.states[i]
         cancel_entries(s, account, NONE, KILL_SWITCH)
         if s.quantity > 0.0:
-            exit_order(tape.rules[0], s, account, KILLED)
+            o, x = s.orders[exit_order(tape.rules[0], s, account, KILLED)], tape.terms[i]
+            o.sigma = column_of(tape, x.sigma_column, t, i, x.sigma)
+            o.mean_volume = column_of(tape, x.volume_column, t, i, x.mean_volume)
         rest(tape.rules[0], tape.terms[i], desk.hots[i], s, account)
     return 0
 
@@ -656,6 +686,12 @@ def _marks_are_quiet(tape: Tape, h: Record, cell: int) -> bool:
 
 
 @rule
+def _waits_for_nothing(h: Record) -> bool:
+    """No price concerns it: finer bars may leave the range of their bar."""
+    return bool(h.units == 0.0 and h.coin == 0.0 and h.low_band == -np.inf and h.high_band == np.inf)
+
+
+@rule
 def _wake_who_must(tape: Tape, desk: Desk, account: Record, t: int, loud: bool) -> None:
     """Who leaves its band; NaN leaves every one: what has no bar is woken, and finds nothing to do.
 
@@ -663,11 +699,12 @@ def _wake_who_must(tape: Tape, desk: Desk, account: Record, t: int, loud: bool) 
     20 ns where a bare one takes 4 with all it does.
     """
     lows, highs, closes, hots = values_of(tape.lows), values_of(tape.highs), values_of(tape.closes), tape.rules[0].hots
-    n, n_active, marked = desk.hots.size, 0, tape.mark_opens.size > 0
+    n, n_active, marked, finer = desk.hots.size, 0, tape.mark_opens.size > 0, tape.finer.size > 0
     for i in range(n):
         h, cell = hot_at(hots, i), t * n + i
         low, high = lows[cell], highs[cell]
-        if not loud and low > h.low_band and high < h.high_band and (not marked or _marks_are_quiet(tape, h, cell)):
+        quiet = not loud and low > h.low_band and high < h.high_band and (not marked or _marks_are_quiet(tape, h, cell))
+        if quiet and (not finer or _waits_for_nothing(h)):
             h.mark = closes[cell]
             if h.units != 0.0 or h.coin != 0.0:
                 h.low_seen, h.high_seen = min(h.low_seen, low), max(h.high_seen, high)
@@ -685,13 +722,15 @@ def _events_of_bar(tape: Tape, desk: Desk, logs: Logs, t: int) -> int:
     for n in range(account.n_active):
         i = desk.active[n]
         _load(tape, desk.cells[i], tape.terms[i], t, i)
-        _wake(rules, tape.terms[i], desk.hots[i], desk.states[i], account, desk.cells[i])
-    if rules.has_contracts:
+        _wake(rules, tape.terms[i], desk.hots[i], desk.states[i], desk.cells[i])
+    if rules.has_contracts or rules.converts:
         _carry_marks(tape, desk, account)
-    if rules.cross:
-        _judge_wallets(tape, desk, account)
+    for n in range(account.n_active):
+        i = desk.active[n]
+        if desk.hots[i].waits & EXPIRES:
+            _expire(desk.states[i], account, account.slot - 1)  # bars may lie between this and the last
     _carry_in(tape, desk, logs, account, t)
-    _open(tape, desk, logs, account)
+    _open(tape, desk, logs, account, t)
     if tape.clock[t] & EVENTS_HERE:
         _fund_inside(tape, desk, account, t)
     _inside(tape, desk, logs, account, t)
@@ -728,5 +767,8 @@ def step(tape: Tape, desk: Desk, logs: Logs, t: int) -> None:
     _mark(rules, desk, logs, account, t)
     account.drawdown = 1.0 - account.equity / account.peak if account.peak > 0.0 else 0.0
     if not account.killed and account.drawdown > rules.kill_switch * (1.0 + 1e-12):
-        _kill(tape, desk, account)
+        keep_time(tape, account, t)
+        if tape.tiers.size > 1:
+            update_tier(tape, desk, account, t)
+        _kill(tape, desk, account, t)
     decide(tape, desk, logs, account, t)

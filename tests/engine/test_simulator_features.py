@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from engine.simulator.scenario import simulated
+from quality import costs, exits, risk, scenarios, sizing
 from tests.engine.test_fills_oracle import FLAT, START, buy, dated, decision, flat, sell, world
 
 HOUR = timedelta(hours=1)
@@ -156,6 +157,10 @@ WITHOUT_AND_WITH = {
         entry() | {"actions": [{"bar": 3, "instrument": "X", "delist": True}]},
         entry() | {"actions": [{"bar": 3, "instrument": "X", "delist": True}], "rules": {"delisting_recovery": 0.5}},
     ),
+    "delist": (entry(), entry() | {"actions": [{"bar": 3, "instrument": "X", "delist": True}]}),
+    "cash": tuple(
+        world(LONG, buy(size={"model": "equity_share", "share": 0.1}), cash=cash) for cash in (10_000, 20_000)
+    ),
     # Costs
     "maker_bps": (entry(**LIMIT), entry(**LIMIT) | {"costs": {"maker_bps": 5}}),
     "taker_bps": (spot(), spot(costs={"taker_bps": 5})),
@@ -267,6 +272,10 @@ WITHOUT_AND_WITH = {
     ),
     "extra_margin": (contract(LEVERED), contract(LEVERED | {"extra_margin": 50})),
     "contract_size": (entry(), entry() | {"instruments": {"X": {"contract_size": 2}}}),
+    "liquidation": tuple(
+        contract(LEVERED | {"maintenance_margin": 0.05, "liquidation": name}, bars=[FLAT, FLAT, flat(94.8), flat(95)])
+        for name in ("bybit_linear", "okx")
+    ),
     "margin: cross": (
         contract(LEVERED | {"liquidation": "binance"}),
         contract(LEVERED | {"liquidation": "binance", "margin": "cross"}),
@@ -281,6 +290,42 @@ WITHOUT_AND_WITH = {
     ),
     "conversions": (spot(), spot(conversions={"X": 0.9})),
 }
+
+
+MODELS = (
+    *(scenarios.Instrument, scenarios.Costs, scenarios.Rules, scenarios.Funding, scenarios.Action, scenarios.Account),
+    *(scenarios.Entry, scenarios.Close, scenarios.Cancel, scenarios.MoveStop, scenarios.MoveTarget),
+    *(exits.Distance, exits.Target, exits.PriceTarget),
+    *(risk.Guards, risk.Correlation, risk.KillSwitch, risk.Spacing, risk.Cooldown, risk.LossStreak),
+    *(costs.PerShare, costs.FeePeriod, costs.FeeTier, costs.BpsSlippage, costs.VolumeShareSlippage),
+    *(costs.SquareRootImpact, costs.AlmgrenImpact),
+    *(sizing.Units, sizing.Notional, sizing.EquityShare, sizing.RiskPerTrade, sizing.VolatilityTarget, sizing.Kelly),
+    *(sizing.InverseVolatility, sizing.RiskParity),
+)
+
+
+def named_in(value):
+    if isinstance(value, dict):
+        return set(value).union(*(named_in(one) for one in value.values()))
+    return set().union(*(named_in(one) for one in value)) if isinstance(value, list) else set()
+
+
+def apart(one, other):
+    """The keys at which two documents differ, and those below one that only one of them has."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        missing = {key for key in one.keys() ^ other.keys()}
+        below = (named_in((one | other)[key]) for key in missing)
+        changed = [key for key in one.keys() & other.keys() if one[key] != other[key]]
+        return missing.union(changed, *below, *(apart(one[key], other[key]) for key in changed))
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        return set().union(*(apart(*pair) for pair in zip(one, other, strict=True)))
+    return named_in(one) | named_in(other)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_every_key_that_can_be_configured_stands_in_a_pair(model):
+    tried = set().union(*(apart(*pair) for pair in WITHOUT_AND_WITH.values()))
+    assert {field.alias or name for name, field in model.model_fields.items()} - tried == set()
 
 
 def compact(answer):
