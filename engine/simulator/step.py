@@ -477,7 +477,9 @@ def _leaves_for(s: Record, why: int) -> bool:
 @rule
 def _exits_at_open(s: Record, o: Record) -> bool:
     """Market exits, what else reduces, and targets that are new."""
-    return bool(s.quantity > 0.0 and (o.role == EXIT or (o.role == TARGET and o.fresh) or (o.role == FREE and reduces(s, o))))
+    return bool(
+        s.quantity > 0.0 and (o.role == EXIT or (o.role == TARGET and o.fresh) or (o.role == FREE and reduces(s, o)))
+    )
 
 
 @phase
