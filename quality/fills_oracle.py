@@ -50,17 +50,19 @@ Readings, where the contract leaves something open:
     quantity, reference price). Equal multisets are certain; the path is still chosen by the policy (MAE, MFE).
 13. Ladder on what has been entered in all: leg k = floored(share x entered), last leg the rest where shares sum to 1
     (within 1e-9); more entered, legs that have not ended grow. The stop's quantity is what it filled plus what is held.
-    `requested` is share x entered for a target. After a split quantities floor again; a leg that floors to nothing
-    is cancelled (`cancelled`), the first one takes everything.
+    `requested` is share x entered for a target. A split multiplies what is left of each leg and floors it, the last one
+    takes the rest of their sum; a leg that floors to nothing is cancelled (`cancelled`), the first one takes everything.
 14. R and the first risk: price paid on the first fill, stop after rounding, units of the first fill; null without a stop
     and where the reference price lay at or beyond the stop. The first stop is the tighter of stop and trail.
 15. Sizing: the close of the decision, but a stop price is compared with the order's own price (limit, stop, the limit of
-    a stop_limit) where it has one. A stop on the wrong side is `invalid_stop` like one at the entry. So are targets in R
-    without a stop, and trails or stops in ATR with fewer than length + 1 bars (Wilder as TA-Lib: the first true range is
+    a stop_limit) where it has one. Risk is to the nearer of stop and trail. What was never sized requests null. A stop on the wrong side is `invalid_stop` like one at the entry. So are targets in R
+    without a stop, and trails (a runner's too) or stops in ATR with fewer than length + 1 bars (Wilder as TA-Lib: the first true range is
     the second bar's). Min notional is judged at the close, for inverse contracts in contracts x contract_size.
 16. Sigma and V over `days` sessions: the last `days` log returns and volumes of sessions completed by the order's
-    decision, splits taken out. Costs use what is there (at least two returns, else no impact and a warning); sizers need
-    all, else `below_min_notional`. Kelly before `min_trades`: `no_edge`.
+    decision (of protective orders the entry's), splits taken out. A session with a volume that is not known counts for
+    no mean volume. Costs use what is there (at least two returns, else no impact and a warning); sizers need all, and
+    returns that differ, else `below_min_notional`: shares across instruments add to 1 over those that have them.
+    Kelly before `min_trades`: `no_edge`.
 17. The guards are asked in the order in which the contract lists them, after not_shortable, invalid_stop, no_edge and
     below_min_notional; `slippage_exceeded` and cash at the fill. Exposure is at last closes. A position that a pending
     order closes whole counts no more. correlation_limit: sign x sign x correlation over common sessions, at least 3.
@@ -77,7 +79,8 @@ Readings, where the contract leaves something open:
 22. Delisting: at the close of `bar`, no costs, `delisting_recovery` (of rules, 1) x close; every order cancelled
     (`cancelled`); entries decided on that close or later `halted`. Entries on an instrument without a bar: `stale_bar`.
 23. ttl counts bars that are due by the calendar. Time stops count `bar` numbers and wait where the bar is missing. A
-    session close that its missing last bar swallowed happens at the next open. A bar with a price that is no
+    session close that its missing last bar swallowed happens at the next open; none is made where an order that closes
+    everything waits. On a last bar orders expire before a delisting cancels them. A bar with a price that is no
     number is missing, its place in time stays; a volume that is no number is not known.
 24. Bankruptcy and liquidation: at the open at or beyond; on last prices also at once where an entry's fill leaves the
     price at or beyond. Cross: the mark's open, inside the bar the liquidation price.
@@ -89,7 +92,8 @@ Readings, where the contract leaves something open:
     trail share one order; `why` says what placed it last. A runner's trail starts on the close after the last target.
 27. `move_target` closes the old targets (`cancelled`) and takes shares of what is held, numbered from 1; R stays that of
     the first fill, from the mean entry.
-28. Finer bars: each is walked by the policy, joined by straight legs, the volume and the cap stay the whole bar's; mark
+28. What a protective order has passed already when the path starts happens before the mark moves.
+    Finer bars: each is walked by the policy, joined by straight legs, the volume and the cap stay the whole bar's; mark
     bars are walked with the first of them. Per-share fees: max(minimum, fee x units) over an order's fills.
 29. A `client_order_id` used again is ignored. `move_*` and `cancel` on nothing leave no order, only a warning or nothing.
 """
@@ -1686,7 +1690,7 @@ class Book:
 
     def cooling(self, limit, order):
         when, pnl = self.last_exit.get(order["instrument"], (None, 0.0))
-        if pnl == 0 or when is None:
+        if when is None:
             return False
         return self.now() - when < limit.get("after_win_seconds" if pnl > 0 else "after_loss_seconds", 0)
 
@@ -1783,7 +1787,8 @@ class Book:
         regime = order.get("regime")
         losses, _ = self.streaks.get(regime, (0, None))
         self.streaks[regime] = (losses + 1, when) if pnl < 0 else (0, None)
-        self.last_exit[name] = (when, pnl)
+        if pnl:
+            self.last_exit[name] = (when, pnl)
         quantity = sum(fill["quantity"] for fill in entries)
         entry_price = self.mean_price(name, entries)
         self.trades.append(

@@ -4,12 +4,18 @@
 on halves and repeat, so that levels are met exactly; quantities are large for the cash, so that it runs out.
 """
 
+import math
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 STEPS = {"1d": DAY, "6h": 6 * HOUR, "1h": HOUR}
+
+
+def seeded(seed) -> Random:
+    return Random(seed)  # noqa: S311 - worlds, not secrets
 
 
 def drawn(random) -> dict[str, Any]:
@@ -80,9 +86,7 @@ def _due(sessions, timeframe):
         return [opens.replace(hour=0, minute=0) for opens, _ in sessions]
     step, found = STEPS[timeframe], []
     for opens, closes in sessions:
-        while opens < closes:
-            found.append(opens)
-            opens += step
+        found += [opens + k * step for k in range(math.ceil((closes - opens) / step))]
     return found
 
 
@@ -94,7 +98,7 @@ def _instrument(random):
         "lot": random.choice([0.001, 0.1, 0.5, 1]),
         **_known(
             min_notional=_some(random, 60),
-            shortable=_some(random, False, share=0.1),
+            shortable=_some(random, value=False, share=0.1),
             contract_size=_some(random, random.choice([10, 0.1])),
         ),
     }
@@ -255,8 +259,8 @@ def _decisions(random, instruments, n):
     found, entered = [], []
     for bar in range(n):
         for name, own in instruments.items():
-            for _ in range(random.choice([0, 1, 1, 2])):
-                found.append(_decision(random, bar, name, own, entered))
+            n_here = random.choice([0, 1, 1, 2])
+            found += [_decision(random, bar, name, own, entered) for _ in range(n_here)]
     return found
 
 
@@ -287,11 +291,11 @@ def _entry(random, one, own, entered):
     if one["order"] == "stop_limit":
         one["trigger"] = _level(random)
     if one["order"] == "limit":
-        one |= _known(post_only=_some(random, True))
+        one |= _known(post_only=_some(random, value=True))
     one |= _known(
         ttl_bars=_some(random, random.randint(1, 3)),
         time_stop_bars=_some(random, random.randint(1, 3), share=0.15),
-        session_close=_some(random, True, share=0.15),
+        session_close=_some(random, value=True, share=0.15),
         **_exits(random),
     )
     if random.random() < 0.15:

@@ -102,7 +102,9 @@ def inverse_volatility(deviations: Floats) -> Floats:
     """Shares of equity in proportion to 1 / deviation, adding to 1 over what is known; NaN deviations are not."""
     weights = 1.0 / deviations
     known = ~np.isnan(weights).all(axis=1, keepdims=True)
-    return np.divide(weights, np.nansum(weights, axis=1, keepdims=True), out=np.full(weights.shape, np.nan), where=known)
+    return np.divide(
+        weights, np.nansum(weights, axis=1, keepdims=True), out=np.full(weights.shape, np.nan), where=known
+    )
 
 
 def risk_parity(returns: Floats, days: int) -> Floats:

@@ -163,6 +163,17 @@ def trigger_stop_limit(
 
 
 @phase
+def _judge_stop(
+    rules: Record, terms: Record, s: Record, account: Record, box: Record, cell: Record, price: float
+) -> None:
+    """A stop that the price of its entry lies beyond already fires at once, before targets do."""
+    k = protective_order(s)
+    if k != NONE and not s.orders[k].triggered and s.orders[k].side * price >= s.orders[k].side * s.orders[k].price:
+        s.orders[k].triggered = True
+        attempt(rules, terms, s, account, box, cell, k, price, 0)
+
+
+@phase
 def _happen(
     rules: Record,
     terms: Record,
@@ -174,6 +185,7 @@ def _happen(
     price: float,
 ) -> None:
     o = s.orders[k]
+    n, enters = box.n_fills, opens(s, o)
     if o.type == STOP:
         o.triggered = True
         attempt(rules, terms, s, account, box, cell, k, price, 0)
@@ -181,6 +193,8 @@ def _happen(
         attempt(rules, terms, s, account, box, cell, k, o.price, 1)
     else:
         trigger_stop_limit(rules, terms, s, account, box, cell, k, price)
+    if enters and box.n_fills > n:
+        _judge_stop(rules, terms, s, account, box, cell, price)
     judge_new_targets(rules, terms, s, account, box, cell, price)
 
 

@@ -1365,7 +1365,9 @@ SCENARIOS = {
         {"fills": [(2, "buy", 1.0, 104.0, "entry")], "prices": {"o-000002": 99.0}},
     ),
     "risk is to the nearer of stop and trail": (
-        world([FLAT, FLAT], buy(size={"model": "risk_per_trade", "risk": 0.01, "cap": 9}, stop=90, trail={"pct": 0.05})),
+        world(
+            [FLAT, FLAT], buy(size={"model": "risk_per_trade", "risk": 0.01, "cap": 9}, stop=90, trail={"pct": 0.05})
+        ),
         {"fills": [(1, "buy", 20.0, 100.0, "entry")]},
     ),
     "a runner's trail in ATR needs its bars at the entry": (
@@ -1436,6 +1438,36 @@ SCENARIOS = {
             ],
             "quantities": [10.0, 15.0, 5.0],
             "left": 7.0,
+        },
+    ),
+    "entries exactly the spacing apart are allowed": (
+        world([FLAT] * 3, buy(), buy(bar=1), timeframe="1h", risk={"global_trade_spacing": {"seconds": 3600}}),
+        {"states": [FILLED, FILLED]},
+    ),
+    "an entry inside the bar beyond its own stop and target leaves by the stop": (
+        world(
+            [FLAT, [90, 96, 90, 90, 1000]],
+            buy(order="stop_limit", trigger=94, price=103, stop=99, targets=[{"price": 92, "share": 1.0}]),
+        ),
+        {"fills": [(1, "buy", 1.0, 94.0, "entry"), (1, "sell", 1.0, 94.0, "stop")]},
+    ),
+    "after a loss and a win in one bar the last of them cools down": (
+        world(
+            [FLAT, FLAT, [94, 98, 92, 98, 1000], FLAT],
+            buy(stop=95),
+            buy(bar=1, order="limit", price=93, targets=[{"price": 97, "share": 1.0}]),
+            buy(bar=2),
+            timeframe="1h",
+            risk={"symbol_cooldown_active": {"after_win_seconds": 0, "after_loss_seconds": 100_000}},
+        ),
+        {
+            "fills": [
+                (1, "buy", 1.0, 100.0, "entry"),
+                (2, "sell", 1.0, 94.0, "stop"),
+                (2, "buy", 1.0, 93.0, "entry"),
+                (2, "sell", 1.0, 97.0, "target_1"),
+                (3, "buy", 1.0, 100.0, "entry"),
+            ]
         },
     ),
     "kelly before min_trades": (

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from random import Random
 
 import pytest
 from hypothesis import assume, given, settings
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from engine.simulator.scenario import simulated
 from quality.fills_oracle import replayed
 from tests.engine.test_fills_oracle import SCENARIOS, portfolios, scenarios
-from tests.worlds import drawn
+from tests.worlds import drawn, seeded
 
 NEAR = {"rel_tol": 1e-9, "abs_tol": 1e-8}
 
@@ -93,12 +92,11 @@ def test_they_agree_on_a_world(random):
 
 
 THOUSANDS = """
-from random import Random
 from tests.engine.test_kernel_twin import assert_agree
-from tests.worlds import drawn
+from tests.worlds import drawn, seeded
 for seed in range({first}, {end}):
     try:
-        assert_agree(drawn(Random(seed)))
+        assert_agree(drawn(seeded(seed)))
     except BaseException as error:
         if type(error).__name__ != "UnsatisfiedAssumption":
             raise AssertionError(f"world {{seed}}") from error
@@ -109,7 +107,12 @@ def in_a_process_of_its_own(code, **environment):
     root = Path(__file__).parents[2]
     settings_of_it = os.environ | {"PYTHONPATH": str(root)} | environment
     return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], cwd=root, env=settings_of_it, capture_output=True, text=True, check=False
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=root,
+        env=settings_of_it,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -127,7 +130,7 @@ def test_they_agree_on_many_worlds(first, end, how, tmp_path):
 
 def test_worlds_reach_what_they_are_for():
     """A drive that never liquidates or splits would agree on nothing."""
-    answers = [replayed(one, one.get("sessions")) for one in (drawn(Random(seed)) for seed in range(400))]
+    answers = [replayed(one, one.get("sessions")) for one in (drawn(seeded(seed)) for seed in range(400))]
     reasons = {order["reason"] for answer in answers for order in answer["orders"]}
     whys = {fill["why"] for answer in answers for fill in answer["fills"]}
     assert {"entry", "reduce", "stop", "trail", "break_even", "time", "signal", "session_close"} <= whys

@@ -313,7 +313,7 @@ def named_in(value):
 def apart(one, other):
     """The keys at which two documents differ, and those below one that only one of them has."""
     if isinstance(one, dict) and isinstance(other, dict):
-        missing = {key for key in one.keys() ^ other.keys()}
+        missing = one.keys() ^ other.keys()
         below = (named_in((one | other)[key]) for key in missing)
         changed = [key for key in one.keys() & other.keys() if one[key] != other[key]]
         return missing.union(changed, *below, *(apart(one[key], other[key]) for key in changed))

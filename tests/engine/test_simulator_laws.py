@@ -8,14 +8,13 @@ import copy
 import hashlib
 import json
 import math
-from random import Random
 
 import pytest
 
 from engine.simulator.scenario import simulated
 from tests.engine.test_fills_oracle import FLAT, buy, decision, flat, parts_sum, told, world
 from tests.engine.test_kernel_twin import assert_alike, in_a_process_of_its_own
-from tests.worlds import drawn
+from tests.worlds import drawn, seeded
 
 WORLDS = range(60)
 
@@ -82,7 +81,7 @@ def by_hand(run):
 
 def cut_bars_give_cut_results(run):
     for seed in WORLDS:
-        scenario = trading(Random(seed))
+        scenario = trading(seeded(seed))
         whole = run(scenario)
         for n in range(2, 8):
             assert until(run(cut_at(scenario, n)), n) == until(whole, n)
@@ -90,7 +89,7 @@ def cut_bars_give_cut_results(run):
 
 def a_decision_moves_nothing_before_the_next_bar(run):
     for seed in WORLDS:
-        scenario = trading(Random(seed))
+        scenario = trading(seeded(seed))
         whole = run(scenario)
         for bar in range(1, 8):
             less = scenario | {"decisions": [one for one in scenario["decisions"] if one["bar"] != bar]}
@@ -99,7 +98,7 @@ def a_decision_moves_nothing_before_the_next_bar(run):
 
 def parts_sum_to_the_change_in_equity(run):
     for seed in WORLDS:
-        parts_sum(run(trading(Random(seed))))
+        parts_sum(run(trading(seeded(seed))))
 
 
 LAWS = (
@@ -132,7 +131,7 @@ def breaks(law, run):
 
 @pytest.mark.parametrize("seed", range(40))
 def test_cut_bars_give_cut_results_over_the_whole_contract(seed):
-    scenario = drawn(Random(seed))
+    scenario = drawn(seeded(seed))
     clock = {row[0] for rows in scenario["bars"].values() for row in rows}
     whole = simulated(scenario)
     for n in range(2, len(clock)):
@@ -143,14 +142,14 @@ def test_cut_bars_give_cut_results_over_the_whole_contract(seed):
 
 @pytest.mark.parametrize("seed", range(40))
 def test_the_parts_of_every_world_sum_to_the_change_in_equity(seed):
-    scenario = drawn(Random(seed))
+    scenario = drawn(seeded(seed))
     scenario["account"]["cash"] = 10_000
     parts_sum(simulated(scenario))
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_bars_before_what_a_decision_looks_at_change_nothing(seed):
-    scenario = trading(Random(seed))
+    scenario = trading(seeded(seed))
     before = [flat(100 + k) for k in range(5)]
     longer = scenario | {"bars": {"X": before + scenario["bars"]["X"]}}
     longer["decisions"] = [one | {"bar": one["bar"] + 5} for one in scenario["decisions"]]
@@ -161,11 +160,11 @@ def test_bars_before_what_a_decision_looks_at_change_nothing(seed):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_twice_the_money_and_sizes_is_twice_the_result(seed):
-    scenario = trading(Random(seed))
+    scenario = trading(seeded(seed))
     twice = copy.deepcopy(scenario)
     twice["account"]["cash"] *= 2
     for one in twice["decisions"]:
-        one |= {"quantity": one["quantity"] * 2} if "quantity" in one else {}
+        one.update({"quantity": one["quantity"] * 2} if "quantity" in one else {})
     seen, wanted = simulated(twice), simulated(scenario)
     assert_alike(seen["equity"], [2 * equity for equity in wanted["equity"]])
     assert_alike([one["pnl"] for one in seen["trades"]], [2 * one["pnl"] for one in wanted["trades"]])
@@ -173,7 +172,7 @@ def test_twice_the_money_and_sizes_is_twice_the_result(seed):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_prices_that_never_move_give_exactly_minus_costs(seed):
-    scenario = trading(Random(seed))
+    scenario = trading(seeded(seed))
     scenario["bars"]["X"] = [FLAT] * 8
     for trade in simulated(scenario)["trades"]:
         assert trade["edge"] == pytest.approx(0, abs=1e-9)
@@ -184,7 +183,7 @@ def test_prices_that_never_move_give_exactly_minus_costs(seed):
 @pytest.mark.parametrize("seed", range(10))
 def test_an_instrument_in_another_currency_is_the_same_in_its_own(kind, seed):
     """Half the cash in a currency worth twice as much: the same orders and fills, half the money."""
-    scenario = trading(Random(seed)) | {"instruments": {"X": {"kind": kind}}}
+    scenario = trading(seeded(seed)) | {"instruments": {"X": {"kind": kind}}}
     abroad = scenario | {"account": {"cash": 20_000}, "conversions": {"X": 2.0}}
     seen, wanted = simulated(abroad), simulated(scenario)
     assert_alike(seen["equity"], [2 * equity for equity in wanted["equity"]])
@@ -193,7 +192,7 @@ def test_an_instrument_in_another_currency_is_the_same_in_its_own(kind, seed):
 
 
 def digest(seeds):
-    answers = [simulated(drawn(Random(seed))) for seed in seeds]
+    answers = [simulated(drawn(seeded(seed))) for seed in seeds]
     return hashlib.sha256(json.dumps(answers, sort_keys=True).encode()).hexdigest()
 
 
@@ -219,13 +218,13 @@ def defined(answer):
 
 
 BROKEN = {
-    "a price that is no number": lambda row, random: [*row[:2], math.nan, *row[3:]],
-    "no prices at all": lambda row, random: [None] * 5,
-    "no volume": lambda row, random: [*row[:4], 0],
-    "a volume that is no number": lambda row, random: [*row[:4], math.nan],
-    "a thousand times the price": lambda row, random: [*(1000 * price for price in row[:4]), row[4]],
-    "a thousandth of the price": lambda row, random: [*(price / 1000 for price in row[:4]), row[4]],
-    "a spike that comes back": lambda row, random: [row[0], row[1] * 1000, row[2] / 1000, row[3], row[4]],
+    "a price that is no number": lambda row: [*row[:2], math.nan, *row[3:]],
+    "no prices at all": lambda _row: [None] * 5,
+    "no volume": lambda row: [*row[:4], 0],
+    "a volume that is no number": lambda row: [*row[:4], math.nan],
+    "a thousand times the price": lambda row: [*(1000 * price for price in row[:4]), row[4]],
+    "a thousandth of the price": lambda row: [*(price / 1000 for price in row[:4]), row[4]],
+    "a spike that comes back": lambda row: [row[0], row[1] * 1000, row[2] / 1000, row[3], row[4]],
 }
 
 
@@ -233,12 +232,12 @@ BROKEN = {
 @pytest.mark.parametrize("kind", [{}, {"kind": "linear", "leverage": 20}, {"kind": "inverse", "leverage": 3}])
 def test_bad_bars_give_defined_results(how, kind):
     for seed in range(10):
-        random = Random(seed)
+        random = seeded(seed)
         scenario = trading(random) | {"instruments": {"X": kind}, "rules": {"liquidate_on": "last"}}
         bar = random.randint(1, 7)
-        scenario["bars"]["X"][bar] = BROKEN[how](scenario["bars"]["X"][bar], random)
+        scenario["bars"]["X"][bar] = BROKEN[how](scenario["bars"]["X"][bar])
         for one in scenario["decisions"]:
-            one |= {"stop": {"pct": 0.05}, "trail": {"pct": 0.1}} if one["do"] == "buy" else {}
+            one.update({"stop": {"pct": 0.05}, "trail": {"pct": 0.1}} if one["do"] == "buy" else {})
         defined(simulated(scenario))
 
 
@@ -246,12 +245,13 @@ def test_bad_bars_give_defined_results(how, kind):
 def test_a_million_decisions_are_followed_and_not_lost():
     n = 500_000
     rows = [[100, 101, 99, 100, 1000]] * n
-    decisions = [decision(do, bar=bar, **more) for bar in range(n) for do, more in
-                 [("buy", {"quantity": 1}) if bar % 2 == 0 else ("close", {})]]
+    decisions = [
+        decision(do, bar=bar, **more)
+        for bar in range(n)
+        for do, more in [("buy", {"quantity": 1}) if bar % 2 == 0 else ("close", {})]
+    ]
     decisions += [decision("cancel", bar=bar) for bar in range(n)]
     answer = simulated(world(rows, *decisions))
     assert len(answer["orders"]) == n
     assert len(answer["fills"]) == n - 1
     defined(answer)
-
-
