@@ -101,6 +101,7 @@ def test_what_lies_before_a_start_that_was_moved_is_not_counted(after: Workplace
         windows=after.lake.read("windows"),
         oos_returns=np.array([0.01, -0.01, 0.02]),
         trial_sharpes=[0.5, 1.0],
+        bears={},
         certified=True,
     )
     assert (measured["completeness_min"].value, measured["sla_breaches"].value) == (1.0, 0.0)

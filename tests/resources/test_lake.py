@@ -66,6 +66,21 @@ def held(lake: Lake, name: str = "digests") -> pl.DataFrame:
     return lake.read(name).sort(*tables.table(name).key)
 
 
+def test_a_table_of_a_version_before_gains_the_columns_it_lacked(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = tables.table("equity")
+    row = {"strategy": "a@1.0.0", "scope": "backtest", "session": DAYS[0], "equity": 1.0, "return": 0.0}
+    row |= {"drawdown": 0.5, "gross_exposure": 0.0}
+    columns = {name: dtype for name, dtype in now.columns.items() if name != "drawdown"}
+    with monkeypatch.context() as before:
+        before.setitem(tables.TABLES, "equity", now._replace(columns=columns))
+        older = {name: value for name, value in row.items() if name != "drawdown"}
+        lake.replace("equity", tables.frame("equity", [older]), strategy="a@1.0.0")
+    assert lake.read("equity")["drawdown"].to_list() == [None]
+    lake.replace("equity", tables.frame("equity", [{**row, "strategy": "b@1.0.0"}]), strategy="b@1.0.0")
+    assert lake.read("equity").sort("strategy")["drawdown"].to_list() == [None, 0.5]
+    assert lake.read("equity").columns == list(now.columns)
+
+
 def test_a_table_that_was_never_written_reads_as_no_rows_of_its_columns(lake: Lake) -> None:
     rows = lake.read("digests", dataset="small", session=Between(DAYS[0], DAYS[9]))
     assert_frame_equal(rows, tables.empty("digests"))
