@@ -17,6 +17,7 @@ from engine.simulator.packing import (
     logs_of,
     read_only,
     reset,
+    rows_of,
     with_signals,
 )
 from engine.simulator.pointers import ROOM, at, desk_at, logs_at, tape_at, values_of, words_of, write_at
@@ -31,14 +32,16 @@ ALL_BUT_SIGNALS = 255 - SIGNALS_HERE
 
 @unit("tape desk logs int int")
 def _bars(tape: Tape, desk: Desk, logs: Logs, first: int, end: int) -> int:
-    """What was tried against the floor of 2.9 ns a bar (a loop over the same signals) with one symbol:
+    """What was tried against bare loops of the same strategies (`benchmarks/floors.py`), in multiples of them:
 
-    - `step` alone, tape and desk by value: 30 to 45 ns. A quiet bar read bands, mark and account from memory, where
-      every store of the logs may have changed them, and an event passed 300 words to each of its ten calls;
-    - by address (`at`), and one bar after the other in variables: 20 ns on a busy machine;
-    - `glide` as loops over columns, 16 bars compared at once: 12 ns where the floor took 2.1. Of these some 4 are the
-      glide; the rest is events, half a microsecond each, a quarter of it waiting for columns to come from memory.
-      Not tried: the five columns of time as one record.
+    - `step` alone, tape and desk by value: 30 to 45 ns a bar; by address (`at`) 20; `glide` over columns 12: 5.8 x with
+      typical rules, 15 x with everything (the floor then knew neither ladder nor trail);
+    - one path in place where both give the same fill, an open passed over that can bring nothing: 3.4 and 4.6 x;
+    - columns by their bare addresses, so that bars are compared in vectors; a trail in variables instead of leaving the
+      glide at each of its moves, which come every few bars; memory of the next event asked for ahead: 3.2 and 3.4 x;
+    - decisions on quiet bars within the glide, times of a bar in one record, the calendar's bits beside its bars, small
+      units merged into their callers: 2.8 and 2.7 x. An event is 0.4 microseconds, spread flat over sixty functions.
+    - No gain: numba's OPT 1 and 2, loops without vectors, `forceinline` on units (their wrapper stays a call).
     """
     t = first
     while t < end:
@@ -164,7 +167,7 @@ class _Worker:
             account = desk.accounts[0]
             counted = (int(account["n_fills"]), int(account["n_trades"]), int(account["n_orders"]))
             if all(n <= log.size for n, log in zip(counted, logs[:3], strict=True)):
-                rows = (log[:n].copy() for n, log in zip(counted, logs[:3], strict=True))
+                rows = (rows_of(log, n) for n, log in zip(counted, logs[:3], strict=True))
                 return Sleeve(account.copy(), Logs(*rows, *columns))
             self._room = logs_of(0, (2 * counted[0], 2 * counted[1], 2 * counted[2]))
 
@@ -218,7 +221,13 @@ def writable(tape: Tape) -> tuple[Tape, NDArray[np.int8]]:
 @driver
 def listen(tape: Tape) -> int:
     """Set the clock by the signals, and list the bars in which anything stands; eight are seen at once to have nothing."""
-    n, width, clock, touched, signals = 0, tape.closes.shape[1], values_of(tape.clock), values_of(tape.touched), values_of(tape.signals)
+    n, width, clock, touched, signals = (
+        0,
+        tape.closes.shape[1],
+        values_of(tape.clock),
+        values_of(tape.touched),
+        values_of(tape.signals),
+    )
     clock_words, signal_words, words = words_of(tape.clock), words_of(tape.signals), tape.ts.size // 8
     for word in range(words + 1):
         stands = 1

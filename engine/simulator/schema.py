@@ -38,7 +38,9 @@ def _record(fields: list[Any]) -> np.dtype[Any]:
 RULES: Final = _record(
     _fields(I, "policy n_instruments")
     + _fields(I, "plans states terms cells sizes hots")  # addresses of the first of each
-    + _fields(B, "touch has_marks cross converts has_contracts has_opinions limits_all thorough")  # thorough: no short cuts, for tests
+    + _fields(
+        B, "touch has_marks cross converts has_contracts has_opinions limits_all thorough"
+    )  # thorough: no short cuts, for tests
     + _fields(F, "participation per_share minimum_fee delisting_recovery")
     + _fields(
         I,
