@@ -242,7 +242,7 @@ def listen(tape: Tape) -> int:
                     says |= signals[cell]
                 clock[t] = clock[t] & ALL_BUT_SIGNALS | (SIGNALS_HERE if says & 15 else 0)
                 if clock[t]:
-                    touched[n] = t << 8 | clock[t]
+                    touched[n] = t << 8 | int(clock[t])
                     n += 1
     touched[n] = 1 << 62
     return n
