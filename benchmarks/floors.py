@@ -96,7 +96,7 @@ def shared(opens: Any, highs: Any, lows: Any, closes: Any, signals: Any, share: 
 
 
 @njit(nogil=True)
-def everything(  # noqa: C901, PLR0912 - one bare loop
+def everything(  # noqa: C901 - one bare loop
     opens: Any,
     highs: Any,
     lows: Any,
@@ -119,7 +119,7 @@ def everything(  # noqa: C901, PLR0912 - one bare loop
         while True:
             if leaves > 0.0:
                 impact = 0.5 * columns[1, t - 1, 0] * np.sqrt(quantity / volume)
-                paid = leaves * (1.0 - sign * (SPREAD + (impact if impact == impact else 0.0)))
+                paid = leaves * (1.0 - sign * (SPREAD + (0.0 if np.isnan(impact) else impact)))
                 cash += sign * quantity * (paid - entry) - quantity * paid * TAKER
                 trades[n, 0], trades[n, 1], trades[n, 2], trades[n, 3] = entered, t, entry, cash - before
                 quantity, n = 0.0, n + 1
@@ -129,7 +129,7 @@ def everything(  # noqa: C901, PLR0912 - one bare loop
                 if distance > 0.0:
                     quantity = min(now * 0.001 / distance, 2.0 * now / closes[t - 1, 0])
                     impact = 0.5 * columns[1, t - 1, 0] * np.sqrt(quantity / volume)
-                    entry = opens[t, 0] * (1.0 + sign * (SPREAD + (impact if impact == impact else 0.0)))
+                    entry = opens[t, 0] * (1.0 + sign * (SPREAD + (0.0 if np.isnan(impact) else impact)))
                     before, entered, rung, leg, extreme = cash, t, 0, 0.4 * quantity, entry
                     cash -= quantity * entry * TAKER
                     stop = entry - sign * distance

@@ -3,8 +3,12 @@
 Seconds are of one series, the best of three for each, so that what else runs on the machine counts little.
 """
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +33,7 @@ from engine.simulator.inputs import (
     Trail,
 )
 from engine.simulator.packing import desk_of, logs_of, reset, tape_of
-from engine.simulator.tape import Desk, Logs, Tape
+from engine.simulator.tape import Logs, Tape
 
 N_BARS, N_SERIES, BAR_US, ROOM = 420_768, 8, 300_000_000, (20_000, 8_000, 40_000)
 DAY_VOLUME, SHORT, ROUNDS = 288e6, 140_256, 3
@@ -57,6 +61,13 @@ EVERYTHING = Rules(
         kill_switch=0.95,
     ),
 )
+
+
+class Room(NamedTuple):
+    """What a bare loop writes into; touched before it is timed, as the kernel's is."""
+
+    equity: NDArray[np.float64]
+    trades: NDArray[np.float64]
 
 
 def one_symbol_typical() -> Measured:
@@ -110,38 +121,43 @@ def shared_account() -> Measured:
 
 
 def one_symbol_from_closes() -> Measured:
-    """From prices to equity: averages and crosses by the same loops on both sides, what the product packs, and the run."""
-    series = [_series(seed) for seed in range(N_SERIES)]
-    logs, room, seconds, floor_seconds = logs_of(N_BARS, ROOM, money=False), _room(N_BARS), 0.0, 0.0
+    """From closes to equity: the averages, their crosses and the clock, then the run; both sides take the same averages."""
+    logs, room = logs_of(N_BARS, ROOM, money=False), _room(N_BARS)
     _touch(logs)
-    for one in series[:1] + series:
-        tape = _tape(one, TYPICAL)
-        own, signals = writable(tape)
-        desk = desk_of(own, 1e6)
+    taken = [_from_closes(_tape(_series(seed), TYPICAL), logs, room) for seed in range(N_SERIES)]
+    seconds, floor_seconds = (sum(column) / N_SERIES for column in zip(*taken, strict=True))
+    return Measured(seconds, floor_seconds, "two averages, crosses, clock and run")
 
-        def kernel(own: Tape = own, signals: NDArray[np.int8] = signals, desk: Desk = desk) -> None:
-            fast, slow = floors.averages(own.closes.reshape(-1), np.array([50, 200]))
-            floors.crosses(fast, slow, signals.reshape(-1))
-            listen(own)
-            run(own, desk, logs, 0, N_BARS)
 
-        def floor(tape: Tape = tape) -> int:
-            signals = np.empty((N_BARS, 1), np.int8)
-            fast, slow = floors.averages(tape.closes.reshape(-1), np.array([50, 200]))
-            floors.crosses(fast, slow, signals.reshape(-1))
-            return int(floors.typical(tape.opens, tape.highs, tape.lows, tape.closes, signals, *room))
+def _from_closes(tape: Tape, logs: Logs, room: Room) -> tuple[float, float]:
+    own, signals = writable(tape)
+    desk, lengths = desk_of(own, 1e6), np.array([50, 200])
 
-        taken, taken_by_floor = np.inf, np.inf
-        for _ in range(ROUNDS):
-            reset(desk, own, 1e6)
-            taken = min(taken, _timed(kernel)[1])
-            n, passed = _timed(floor)
-            taken_by_floor = min(taken_by_floor, passed)
-        _same_strategy(int(desk.accounts[0]["n_trades"]), logs.equity[-1], n, room.equity[-1])
-        seconds, floor_seconds = (
-            (seconds + taken, floor_seconds + taken_by_floor) if one is not series[0] or seconds else (0.0, 0.0)
-        )
-    return Measured(seconds / N_SERIES, floor_seconds / N_SERIES, "averages, crosses, clock and run")
+    def crossed(signals: NDArray[np.int8]) -> None:
+        fast, slow = floors.averages(tape.closes.reshape(-1), lengths)
+        floors.crosses(fast, slow, signals.reshape(-1))
+
+    def kernel() -> None:
+        crossed(signals)
+        listen(own)
+        run(own, desk, logs, 0, N_BARS)
+
+    def floor() -> int:
+        heard = np.empty((N_BARS, 1), np.int8)
+        crossed(heard)
+        return int(floors.typical(tape.opens, tape.highs, tape.lows, tape.closes, heard, *room))
+
+    listen(own)
+    run(own, desk, logs, 0, 0)
+    floor()
+    best = [np.inf, np.inf]
+    for _ in range(ROUNDS):
+        reset(desk, own, 1e6)
+        best[0] = min(best[0], _timed(kernel)[1])
+        n, taken = _timed(floor)
+        best[1] = min(best[1], taken)
+    _same_strategy(int(desk.accounts[0]["n_trades"]), logs.equity[-1], n, room.equity[-1])
+    return best[0], best[1]
 
 
 def sweep_1000() -> Measured:
@@ -185,6 +201,45 @@ def step_from_python() -> Measured:
     return Measured(seconds, note=f"{seconds / N_BARS * 1e6:.2f} µs a bar")
 
 
+def compile_cold() -> Measured:
+    with TemporaryDirectory() as folder:
+        return Measured(_first_run(folder), note="all compiled code, in a process of its own with nothing kept")
+
+
+def compile_cached() -> Measured:
+    with TemporaryDirectory() as folder:
+        _first_run(folder)
+        return Measured(
+            min(_first_run(folder) for _ in range(ROUNDS)), note="loading what is kept; imports not counted"
+        )
+
+
+_FIRST = """
+import time
+from engine.simulator.scenario import simulated
+bars = {"X": [[100, 101, 99, 100, 1000]] * 3}
+buy = {"bar": 0, "instrument": "X", "do": "buy", "quantity": 1}
+scenario = {"timeframe": "1d", "account": {"cash": 10000}, "instruments": {"X": {}}, "bars": bars, "decisions": [buy]}
+begun = time.perf_counter()
+simulated(scenario)
+first = time.perf_counter()
+simulated(scenario)
+print(first - begun - (time.perf_counter() - first))
+"""
+
+
+def _first_run(folder: str) -> float:
+    """Seconds that the first run takes longer than the second."""
+    done = subprocess.run(
+        [sys.executable, "-c", _FIRST],
+        env=os.environ | {"NUMBA_CACHE_DIR": folder},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return float(done.stdout)
+
+
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
     begun = time.perf_counter()
     found = work()
@@ -223,13 +278,6 @@ def _tape(series: np.ndarray[Any, Any], rules: Rules, *, perpetual: bool = False
     shorts = (down, up) if perpetual else (no, no)
     decisions = Decisions(up, down, *shorts, np.broadcast_to(np.nan, shape), no)
     return tape_of(market, decisions, [instrument] * shape[1], rules)
-
-
-class Room(NamedTuple):
-    """What a bare loop writes into; touched before it is timed, as the kernel's is."""
-
-    equity: NDArray[np.float64]
-    trades: NDArray[np.float64]
 
 
 def _room(n_bars: int, n_trades: int = ROOM[1]) -> Room:

@@ -16,6 +16,7 @@ from engine.simulator.packing import (
     logs_of,
     read_only,
     reset,
+    rows_of,
     with_signals,
 )
 from engine.simulator.pointers import values_of, words_of
@@ -33,14 +34,16 @@ ALL_BUT_SIGNALS = 255 - SIGNALS_HERE
 def run(tape: Tape, desk: Desk, logs: Logs, first: int, end: int) -> int:
     """Bars `first` to `end`, all instruments out of one account; continues where the desk stands.
 
-    What was tried against the floor of 2.9 ns a bar (a loop over the same signals) with one symbol:
+    What was tried against bare loops of the same strategies (`benchmarks/floors.py`), in multiples of them:
 
-    - `step` alone, tape and desk by value: 30 to 45 ns. A quiet bar read bands, mark and account from memory, where
-      every store of the logs may have changed them, and an event passed 300 words to each of its ten calls;
-    - by address (`at`), and one bar after the other in variables: 20 ns on a busy machine;
-    - `glide` as loops over columns, 16 bars compared at once: 12 ns where the floor took 2.1. Of these some 4 are the
-      glide; the rest is events, half a microsecond each, a quarter of it waiting for columns to come from memory.
-      Not tried: the five columns of time as one record.
+    - `step` alone, tape and desk by value: 30 to 45 ns a bar; by address (`at`) 20; `glide` over columns 12: 5.8 x with
+      typical rules, 15 x with everything (the floor then knew neither ladder nor trail);
+    - one path in place where both give the same fill, an open passed over that can bring nothing: 3.4 and 4.6 x;
+    - columns by their bare addresses, so that bars are compared in vectors; a trail in variables instead of leaving the
+      glide at each of its moves, which come every few bars; memory of the next event asked for ahead: 3.2 and 3.4 x;
+    - decisions on quiet bars within the glide, times of a bar in one record, the calendar's bits beside its bars, small
+      units merged into their callers: 2.8 and 2.7 x. An event is 0.4 microseconds, spread flat over sixty functions.
+    - No gain: numba's OPT 1 and 2, loops without vectors, `forceinline` on units (their wrapper stays a call).
     """
     t = first
     while t < end:
@@ -152,7 +155,7 @@ class _Worker:
             account = desk.accounts[0]
             counted = (int(account["n_fills"]), int(account["n_trades"]), int(account["n_orders"]))
             if all(n <= log.size for n, log in zip(counted, logs[:3], strict=True)):
-                rows = (log[:n].copy() for n, log in zip(counted, logs[:3], strict=True))
+                rows = (rows_of(log, n) for n, log in zip(counted, logs[:3], strict=True))
                 return Sleeve(account.copy(), Logs(*rows, *columns, logs.positions[:n_positions]))
             self._room = logs_of(0, (2 * counted[0], 2 * counted[1], 2 * counted[2]))
 
@@ -262,7 +265,7 @@ def listen(tape: Tape) -> int:
                     says |= signals[cell]
                 clock[t] = clock[t] & ALL_BUT_SIGNALS | (SIGNALS_HERE if says & 15 else 0)
                 if clock[t]:
-                    touched[n] = t << 8 | clock[t]
+                    touched[n] = t << 8 | int(clock[t])
                     n += 1
     touched[n] = 1 << 62
     return n

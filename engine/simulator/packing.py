@@ -226,7 +226,8 @@ def reset(desk: Desk, tape: Tape, cash: float) -> None:
     """Nothing but cash again, for a tape of this shape. What is counted from 0 on may stay: it is written before it is read."""
     hots, states, accounts, cells = desk.hots, desk.states, desk.accounts, desk.cells
     desk.state_words[:, :_HEAD] = 0
-    hots[:], accounts[:], cells[:] = np.zeros(1, HOT), np.zeros(1, ACCOUNT), np.zeros(1, CELL)
+    for records in (hots, accounts, cells):
+        records.view(np.uint8)[:] = 0
     hots["low_band"], hots["high_band"] = -np.inf, np.inf
     hots["reach_low"], hots["reach_high"] = -np.inf, np.inf
     hots["near_low"], hots["near_high"] = -np.inf, np.inf
@@ -260,6 +261,13 @@ def beginning(desk: Desk) -> tuple[Records, ...]:
 
 def begin_again(desk: Desk, fresh: tuple[Records, ...]) -> None:
     desk.hots[:], desk.accounts[:], desk.cells[:], desk.state_words[:, :_HEAD] = fresh
+
+
+def rows_of(log: Records, n: int) -> Records:
+    """A copy of the first rows in one piece: numpy copies records field by field, which took as long as the run."""
+    rows = np.empty(n, log.dtype)
+    rows.view(np.uint8)[:] = log[:n].view(np.uint8)
+    return rows
 
 
 def logs_of(n_bars: int, needed: tuple[int, int, int], *, money: bool = True, n_positions: int = 0) -> Logs:

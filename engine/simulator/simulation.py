@@ -14,7 +14,7 @@ from engine.errors import OutOfBoundsError, UnusableBarError
 from engine.simulator.checks import check
 from engine.simulator.drivers import close_books, run
 from engine.simulator.inputs import Decisions, Floats, Instrument, Market, Rules
-from engine.simulator.packing import desk_of, logs_of, tape_of
+from engine.simulator.packing import desk_of, logs_of, rows_of, tape_of
 from engine.simulator.schema import MAXIMUM_ORDERS
 from engine.simulator.tape import Desk, Logs, Tape
 from engine.simulator.words import (
@@ -84,9 +84,9 @@ def simulate(
             remedy="give `mark` or mark bars",
         )
     fills, trades, orders = (
-        log[: account[name]] for log, name in zip(logs[:3], ("n_fills", "n_trades", "n_orders"), strict=True)
+        rows_of(log, int(account[name])) for log, name in zip(logs[:3], ("n_fills", "n_trades", "n_orders"), strict=True)
     )
-    trades = np.sort(trades, order="id")
+    trades = trades[np.argsort(trades["id"])]
     peak = np.maximum(np.maximum.accumulate(logs.equity), rules.cash) if len(logs.equity) else logs.equity
     with np.errstate(divide="ignore", invalid="ignore"):
         exposure = np.where(
@@ -99,9 +99,9 @@ def simulate(
         cash=logs.cash,
         gross_exposure=exposure,
         drawdown=1.0 - logs.equity / peak,
-        fills=fills.copy(),
+        fills=fills,
         trades=trades,
-        orders=orders.copy(),
+        orders=orders,
         positions=positions,
         ambiguous_trades=int(account["n_ambiguous"]),
         warnings=_warnings(int(account["warnings"]), instruments, rules),
