@@ -101,10 +101,9 @@ def on_bars(per_session: Floats, ids: Integers, wanted: Integers) -> Floats:
 def inverse_volatility(deviations: Floats) -> Floats:
     """Shares of equity in proportion to 1 / deviation, adding to 1 over what is known; NaN deviations are not."""
     weights = 1.0 / deviations
-    known = ~np.isnan(weights).all(axis=1, keepdims=True)
-    return np.divide(
-        weights, np.nansum(weights, axis=1, keepdims=True), out=np.full(weights.shape, np.nan), where=known
-    )
+    known = ~np.isnan(weights).all(axis=1)
+    weights[known] /= np.nansum(weights[known], axis=1, keepdims=True)
+    return np.asarray(weights)
 
 
 def risk_parity(returns: Floats, days: int) -> Floats:

@@ -149,8 +149,8 @@ def _mark_before(tape: Tape, t: int, i: int) -> float:
     while np.isnan(tape.closes[before, i]):
         before -= 1
     if tape.mark_closes.size and not np.isnan(tape.mark_closes[before, i]):
-        return tape.mark_closes[before, i]
-    return tape.closes[before, i]
+        return float(tape.mark_closes[before, i])
+    return float(tape.closes[before, i])
 
 
 @phase

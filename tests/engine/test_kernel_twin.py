@@ -37,11 +37,13 @@ def assert_alike(seen, wanted, place=""):
         assert seen == wanted, f"{place}: {seen!r} against {wanted!r}"
 
 
+def means_something(scenario):
+    """Impact may take more than the price: nobody's market."""
+    return all(fill["price"] > 0 for fill in replayed(scenario, scenario.get("sessions"))["fills"])
+
+
 def assert_agree(scenario):
-    wanted = replayed(scenario, scenario.get("sessions"))
-    if not all(fill["price"] > 0 for fill in wanted["fills"]):
-        return  # impact may take more than the price: nobody's market
-    seen = simulated(scenario)
+    seen, wanted = simulated(scenario), replayed(scenario, scenario.get("sessions"))
     assert kinds_of(seen.pop("warnings")) == kinds_of(wanted.pop("warnings"))
     assert_alike(seen, wanted)
 
@@ -88,17 +90,20 @@ def test_they_agree_on_a_shared_account(scenario):
 @settings(deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_they_agree_on_a_world(random):
-    assert_agree(drawn(random))
+    scenario = drawn(random)
+    assume(means_something(scenario))
+    assert_agree(scenario)
 
 
 THOUSANDS = """
-from tests.engine.test_kernel_twin import assert_agree
+from tests.engine.test_kernel_twin import assert_agree, means_something
 from tests.worlds import drawn, seeded
 for seed in range({first}, {end}):
-    try:
-        assert_agree(drawn(seeded(seed)))
-    except BaseException as error:
-        if type(error).__name__ != "UnsatisfiedAssumption":
+    scenario = drawn(seeded(seed))
+    if means_something(scenario):
+        try:
+            assert_agree(scenario)
+        except Exception as error:
             raise AssertionError(f"world {{seed}}") from error
 """
 

@@ -243,15 +243,11 @@ def test_bad_bars_give_defined_results(how, kind):
 
 @pytest.mark.slow
 def test_a_million_decisions_are_followed_and_not_lost():
+    """On every close what rests is taken back, and the position of one unit opened or closed."""
     n = 500_000
-    rows = [[100, 101, 99, 100, 1000]] * n
-    decisions = [
-        decision(do, bar=bar, **more)
-        for bar in range(n)
-        for do, more in [("buy", {"quantity": 1}) if bar % 2 == 0 else ("close", {})]
-    ]
-    decisions += [decision("cancel", bar=bar) for bar in range(n)]
-    answer = simulated(world(rows, *decisions))
+    turns = [buy(bar=bar) if bar % 2 == 0 else decision("close", bar=bar) for bar in range(n)]
+    taken_back = [decision("cancel", bar=bar) for bar in range(n)]
+    answer = simulated(world([[100, 101, 99, 100, 1000]] * n, *taken_back, *turns))
     assert len(answer["orders"]) == n
     assert len(answer["fills"]) == n - 1
     defined(answer)
