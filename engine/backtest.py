@@ -5,7 +5,7 @@
    ends, rates between currencies, finer bars, embargoes;
 2. `decisions` asks the strategy, instrument by instrument, on adjusted columns, and lays its
    answers on the same grid;
-3. `run` simulates a half-open range of that grid, starting flat with the plan's cash;
+3. `run` simulates a half-open range of that grid, starting flat with the plan's cash; `sweep` does so for many decisions;
 4. `session_returns` reads the equity curve at session closes: the one series that every gated
    metric is computed on.
 
@@ -13,10 +13,10 @@ Decisions are computed on all of the history handed in, and so is what the simul
 (ranges, deviations, volumes): bars before a range are warm-up only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
@@ -28,6 +28,9 @@ from engine.errors import UnusableBarError
 from engine.history import History
 from engine.indicators import atr as average_true_range
 from engine.simulator import inputs
+from engine.simulator.checks import check
+from engine.simulator.drivers import run_sweep
+from engine.simulator.packing import signals_of, tape_of
 from engine.simulator.simulation import Simulation, simulate
 from engine.sleeves import simulate_sleeves
 from engine.strategy import Strategy, decide
@@ -37,6 +40,7 @@ Integers = NDArray[np.int64]
 Truths = NDArray[np.bool_]
 _SIGNALS = {"enter": "enter_long", "exit": "exit_long", "enter_short": "enter_short", "exit_short": "exit_short"}
 _DAILY = "1d"
+Read = TypeVar("Read")
 
 
 class Rate(NamedTuple):
@@ -165,12 +169,53 @@ def run(
     counts its bars from the first of the range.
     """
     first, end = rows or (0, on.bars.ts.size)
+    bars, heard = _heard(on, decided, (first, end))
+    simulated = simulate_sleeves if plan.capital == "sleeves" else simulate
+    rules = plan.rules._replace(close_at_end=close_at_end)
+    return _counted_from(first, simulated(bars, heard, plan.instruments, rules))
+
+
+def sweep(
+    on: Grid,
+    decide_on: Sequence[Callable[[], inputs.Decisions]],
+    plan: Plan,
+    *,
+    rows: tuple[int, int],
+    read: Callable[[Floats], Read],
+) -> list[Read]:
+    """`run` on the bars `rows` for each of so many decisions; gives what `read` makes of each equity curve.
+
+    One market is laid out once, and memory does not grow with their number: decisions are made when their turn comes,
+    and curves are written over.
+    """
+    first, end = rows
+    if plan.capital == "sleeves":  # an account for each instrument: nothing is shared between their runs
+        return [read(run(on, decided(), plan, rows=rows).equity) for decided in decide_on]
+    bars, silent = _heard(on, _silent(on), (first, end))
+    check(bars, silent, plan.instruments, plan.rules)
+
+    def write(k: int, signals: NDArray[np.int8]) -> None:
+        said = signals_of(_heard(on, decide_on[k](), rows)[1])
+        if said.size:
+            signals[:] = said
+
+    tape = tape_of(bars, silent, plan.instruments, plan.rules)
+    return run_sweep(tape, plan.rules.cash, write, len(decide_on), read=lambda equity: read(equity[first:]))
+
+
+def _silent(on: Grid) -> inputs.Decisions:
+    nothing: dict[str, Any] = {name: np.zeros(on.bars.closes.shape, dtype=np.bool_) for name in inputs.SIGNALS}
+    none = np.full(on.bars.closes.shape, np.nan)
+    return inputs.Decisions(**nothing, stop_distances=none, embargoed=on.embargoed)
+
+
+def _heard(on: Grid, decided: inputs.Decisions, rows: tuple[int, int]) -> tuple[inputs.Market, inputs.Decisions]:
+    """All bars up to the end of `rows`, and what was decided within them."""
+    first, end = rows
     bars, on_them = part(on, decided, (0, end))
     inside = np.arange(end)[:, None] >= first
     heard: dict[str, Any] = {name: getattr(on_them, name) & inside for name in inputs.SIGNALS}
-    simulated = simulate_sleeves if plan.capital == "sleeves" else simulate
-    rules = plan.rules._replace(close_at_end=close_at_end)
-    return _counted_from(first, simulated(bars, on_them._replace(**heard), plan.instruments, rules))
+    return bars, on_them._replace(**heard)
 
 
 def _counted_from(first: int, simulation: Simulation) -> Simulation:
@@ -186,7 +231,16 @@ def _counted_from(first: int, simulation: Simulation) -> Simulation:
     return simulation._replace(**curves, **records)
 
 
-def session_returns(simulation: Simulation, sessions: pl.Series, *, of: Sequence[date], cash: float) -> pl.DataFrame:
+class Curves(NamedTuple):
+    """What `session_returns` reads of a simulation."""
+
+    equity: Floats
+    gross_exposure: Floats
+
+
+def session_returns(
+    simulation: Simulation | Curves, sessions: pl.Series, *, of: Sequence[date], cash: float
+) -> pl.DataFrame:
     """`session equity return drawdown gross_exposure` at the close of every session in `of`.
 
     Args:

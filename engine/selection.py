@@ -15,13 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 
-from engine.backtest import Plan, decisions, grid, part, run, session_returns
+from engine.backtest import Curves, Floats, Plan, decisions, grid, part, run, session_returns, sweep
 from engine.errors import InvalidInputError
 from engine.history import History
 from engine.report import PathResult, paths
-from engine.simulator.inputs import Market
+from engine.simulator.inputs import Decisions, Market
 from engine.simulator.simulation import Simulation
 from engine.statistics import sharpe_ratio
 from engine.strategy import Strategy
@@ -54,12 +55,17 @@ def trials(
     """Every parameter set simulated over the sessions `of`, in the order of `sets` (params by identity)."""
     on = grid(history, plan)
     rows = on.rows(of[0], of[-1])
-    found = []
-    for identity, params in sets.items():
-        simulation = run(on, decisions(make(**params), history, plan, on), plan, rows=rows)
-        returns = session_returns(simulation, on.sessions[rows[0] : rows[1]], of=of, cash=plan.rules.cash)
-        found.append(Trial(identity, params, sharpe_ratio(returns["return"].to_numpy())))
-    return found
+
+    def decide_with(params: Params) -> Callable[[], Decisions]:
+        return lambda: decisions(make(**params), history, plan, on)
+
+    def sharpe(equity: Floats) -> float:
+        curves = Curves(equity, np.zeros_like(equity))
+        returns = session_returns(curves, on.sessions[slice(*rows)], of=of, cash=plan.rules.cash)
+        return sharpe_ratio(returns["return"].to_numpy())
+
+    ratios = sweep(on, [decide_with(params) for params in sets.values()], plan, rows=rows, read=sharpe)
+    return [Trial(*one, ratio) for one, ratio in zip(sets.items(), ratios, strict=True)]
 
 
 def walk(

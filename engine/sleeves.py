@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.simulator.inputs import Decisions, Instrument, Market, Rules
-from engine.simulator.simulation import Simulation, simulate
+from engine.simulator.simulation import Simulation, Told, simulate_each
 
 Records = NDArray[Any]
 
@@ -29,10 +29,12 @@ def simulate_sleeves(
         As `simulate`; OutOfBoundsError too where a part of the cash is too little to mean anything.
     """
     own = rules._replace(cash=rules.cash / len(instruments))
-    alone = [
-        simulate(_market_of(i, market), _decisions_of(i, decisions), [one], _rules_of(i, own))
-        for i, one in enumerate(instruments)
-    ]
+    alone = simulate_each(
+        [
+            Told(_market_of(i, market), _decisions_of(i, decisions), [one], _rules_of(i, own))
+            for i, one in enumerate(instruments)
+        ]
+    )
     return _together(alone, rules.cash)
 
 

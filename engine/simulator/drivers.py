@@ -170,14 +170,22 @@ def _on_threads(work: Callable[[], None], threads: int) -> None:
 
 
 def run_sweep(
-    tape: Tape, cash: float, signals_of: Callable[[int, NDArray[np.int8]], None], n: int, *, threads: int = 2
-) -> list[Statistics]:
+    tape: Tape,
+    cash: float,
+    signals_of: Callable[[int, NDArray[np.int8]], None],
+    n: int,
+    *,
+    read: Callable[[NDArray[np.float64]], Any] | None = None,
+    threads: int = 2,
+) -> list[Any]:
     """So many runs over one market; `signals_of` writes those of run `k` into a buffer, which is empty when it gets it.
+
+    Gives what `read` makes of each equity curve, which is written over afterwards; its `Statistics` by default.
 
     Each thread keeps one buffer of signals, one desk and one equity curve, and logs nothing else: memory does not grow
     with `n`.
     """
-    found: list[Statistics | None] = [None] * n
+    found: list[Any] = [None] * n
     waiting = iter(range(n))
 
     def work() -> None:
@@ -192,11 +200,14 @@ def run_sweep(
             listen(told)
             begin_again(desk, fresh)
             run(told, *held, 0, tape.ts.size)
-            measure(*held, cash)
-            found[k] = _statistics(desk.accounts[0])
+            if read is None:
+                measure(*held, cash)
+                found[k] = _statistics(desk.accounts[0])
+            else:
+                found[k] = read(logs.equity)
 
     _on_threads(work, min(threads, n))
-    return [one for one in found if one is not None]
+    return found
 
 
 def _statistics(account: Any) -> Statistics:

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from engine.errors import OutOfBoundsError, UnusableBarError
 from engine.simulator.checks import check
-from engine.simulator.drivers import close_books, run
+from engine.simulator.drivers import Sleeve, run_sleeves
 from engine.simulator.inputs import Decisions, Floats, Instrument, Market, Rules
-from engine.simulator.packing import desk_of, logs_of, rows_of, tape_of
+from engine.simulator.packing import tape_of
 from engine.simulator.schema import MAXIMUM_ORDERS
-from engine.simulator.tape import Desk, Logs, Tape
 from engine.simulator.words import (
     BELOW_MIN_NOTIONAL,
     CANCELLED,
@@ -28,7 +27,6 @@ from engine.simulator.words import (
 )
 
 Records = NDArray[Any]
-_FIRST_ROOM = (4096, 2048, 8192)  # fills, trades, orders
 
 
 class Simulation(NamedTuple):
@@ -71,23 +69,43 @@ def simulate(
         OutOfBoundsError, UnknownNameError: an instrument, a rule or a fee that cannot mean anything; more orders of one
             instrument resting at once than there is room for.
     """
-    check(market, decisions, instruments, rules)
-    tape = tape_of(market, decisions, instruments, rules)
-    desk, logs, positions = _run(tape, rules.cash)
-    account = desk.accounts[0]
+    return simulate_each([Told(market, decisions, instruments, rules)])[0]
+
+
+class Told(NamedTuple):
+    """What one run is told."""
+
+    market: Market
+    decisions: Decisions
+    instruments: Sequence[Instrument]
+    rules: Rules
+
+
+def simulate_each(told: Sequence[Told], *, threads: int = 2) -> list[Simulation]:
+    """Runs that know nothing of each other, with the same cash each: the same answers on any number of threads.
+
+    Raises:
+        As `simulate`.
+    """
+    for one in told:
+        check(*one)
+    done = run_sleeves([tape_of(*one) for one in told], told[0].rules.cash, threads=threads)
+    return [_simulation(*pair) for pair in zip(told, done, strict=True)]
+
+
+def _simulation(told: Told, done: Sleeve) -> Simulation:
+    account, logs = done
+    if account["overflow"]:
+        allowed = f"at most {MAXIMUM_ORDERS} of one instrument at once"
+        raise OutOfBoundsError("resting orders", MAXIMUM_ORDERS + 1, allowed=allowed)
     if account["missing_mark"]:
-        bar = int(account["missing_mark"]) - 1
         raise UnusableBarError(
-            bar,
+            int(account["missing_mark"]) - 1,
             seen="no mark for the funding of a position",
             allowed="a mark where funding is due",
             remedy="give `mark` or mark bars",
         )
-    fills, trades, orders = (
-        rows_of(log, int(account[name])) for log, name in zip(logs[:3], ("n_fills", "n_trades", "n_orders"), strict=True)
-    )
-    trades = trades[np.argsort(trades["id"])]
-    peak = np.maximum(np.maximum.accumulate(logs.equity), rules.cash) if len(logs.equity) else logs.equity
+    peak = np.maximum(np.maximum.accumulate(logs.equity), told.rules.cash) if len(logs.equity) else logs.equity
     with np.errstate(divide="ignore", invalid="ignore"):
         exposure = np.where(
             logs.gross == 0.0,
@@ -99,30 +117,13 @@ def simulate(
         cash=logs.cash,
         gross_exposure=exposure,
         drawdown=1.0 - logs.equity / peak,
-        fills=fills,
-        trades=trades,
-        orders=orders,
-        positions=positions,
+        fills=logs.fills,
+        trades=logs.trades[np.argsort(logs.trades["id"])],
+        orders=logs.orders,
+        positions=logs.positions,
         ambiguous_trades=int(account["n_ambiguous"]),
-        warnings=_warnings(int(account["warnings"]), instruments, rules),
+        warnings=_warnings(int(account["warnings"]), told.instruments, told.rules),
     )
-
-
-def _run(tape: Tape, cash: float) -> tuple[Desk, Logs, Records]:
-    """Again with the same inputs, and room for everything, where the first room was too small."""
-    needed = _FIRST_ROOM
-    while True:
-        desk, logs = desk_of(tape, cash), logs_of(tape.ts.size, needed, n_positions=tape.terms.size)
-        run(tape, desk, logs, 0, tape.ts.size)
-        n_positions = close_books(tape, desk, logs)
-        account = desk.accounts[0]
-        if account["overflow"]:
-            allowed = f"at most {MAXIMUM_ORDERS} of one instrument at once"
-            raise OutOfBoundsError("resting orders", MAXIMUM_ORDERS + 1, allowed=allowed)
-        counted = tuple(int(account[name]) for name in ("n_fills", "n_trades", "n_orders"))
-        if all(count <= log.size for log, count in zip(logs[:3], counted, strict=True)):
-            return desk, logs, logs.positions[:n_positions]
-        needed = tuple(max(pair) for pair in zip(counted, needed, strict=True))  # type: ignore[assignment]
 
 
 def _warnings(bits: int, instruments: Sequence[Instrument], rules: Rules) -> tuple[str, ...]:
