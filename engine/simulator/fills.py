@@ -148,6 +148,55 @@ def _after_reducing(rules: Record, terms: Record, s: Record, account: Record, k:
     return 0
 
 
+@rule
+def _costs(
+    terms: Record, s: Record, account: Record, cell: Record, o: Record, quantity: float, reference: float, maker: int
+) -> tuple[float, float, float]:
+    """Half-spread, slippage and impact per unit; NaN: at its limit or better it does not fill."""
+    if maker:
+        return 0.0, 0.0, 0.0
+    costs = taking(terms, s, account, cell, o, quantity, reference)
+    if not is_limit(o):
+        return costs
+    if terms.slippage == VOLUME_SHARE:
+        worse = costs[0] + costs[1] > o.side * (o.price - reference) + 1e-12 * reference
+        return (np.nan, np.nan, np.nan) if worse else _costs_within_limit(o, reference, costs)
+    return _costs_within_limit(o, reference, costs)
+
+
+@rule
+def _open_or_add(
+    rules: Record,
+    terms: Record,
+    s: Record,
+    account: Record,
+    box: Record,
+    cell: Record,
+    k: int,
+    quantity: float,
+    reference: float,
+    costs: tuple[float, float, float],
+    maker: int,
+) -> bool:
+    """Open a position or add to it, and protect it; False: refused."""
+    o = s.orders[k]
+    side = o.side
+    reason = _refusal(rules, terms, s, account, o, quantity, reference, costs, maker, cell.rate)
+    if reason >= 0:
+        refuse(o, account, reason)
+        return False
+    if s.quantity == 0.0:
+        _note_entry(s, o, costs, cell)
+    _take(rules, terms, s, account, box, cell, o, quantity, reference, costs, maker)
+    account.last_entry_us = account.now_us  # spacing counts from every fill, the caps from the first
+    if o.filled == quantity:
+        _count_entry(account)
+    if account.at_open and cell.funding_due != 0.0:
+        _charge_funding_on_entry(s, account, cell, side, quantity)
+    protect(rules, terms, s, account, k, quantity, reference, cell.rate)
+    return True
+
+
 @unit("rules terms state account box cell int float int")
 def attempt(
     rules: Record,
@@ -162,59 +211,34 @@ def attempt(
 ) -> int:
     """Fill order `k` at `reference` as far as it may; what is left does nothing more in this bar."""
     o = s.orders[k]
-    side = o.side
     if o.everything:
         o.quantity = o.filled + s.quantity
     quantity = _fillable(terms, s, o, maker)
     if np.isnan(cell.volume) and not np.isnan(rules.participation):
         account.warnings |= VOLUME_UNKNOWN
     o.blocked_on = account.t
+    takes = is_limit(o) and not maker
     if not quantity > 0.0:
-        if is_limit(o) and not maker:
+        if takes:
             o.blocked_on = -1  # what may not take may still rest
         return 0
-    costs = (0.0, 0.0, 0.0)
-    if not maker:
-        costs = taking(terms, s, account, cell, o, quantity, reference)
-        if is_limit(o):
-            if (
-                terms.slippage == VOLUME_SHARE
-                and costs[0] + costs[1] > side * (o.price - reference) + 1e-12 * reference
-            ):
-                return 0
-            costs = _costs_within_limit(o, reference, costs)
-    adds = opens(s, o)
-    if adds:
-        reason = _refusal(rules, terms, s, account, o, quantity, reference, costs, maker, cell.rate)
-        if reason >= 0:
-            refuse(o, account, reason)
+    costs = _costs(terms, s, account, cell, o, quantity, reference, maker)
+    if np.isnan(costs[0]):
+        return 0
+    if opens(s, o):
+        if not _open_or_add(rules, terms, s, account, box, cell, k, quantity, reference, costs, maker):
             return 0
-        if s.quantity == 0.0:
-            _note_entry(s, o, reference, costs, cell)
-    _take(rules, terms, s, account, box, cell, o, quantity, reference, costs, maker)
-    if adds:
-        account.last_entry_us = account.now_us  # spacing counts from every fill, the caps from the first
-        if o.filled == quantity:
-            _count_entry(account)
-        if account.at_open and cell.funding_due != 0.0:
-            _charge_funding_on_entry(s, account, cell, side, quantity)
-        protect(rules, terms, s, account, k, quantity, reference, cell.rate)
     else:
+        _take(rules, terms, s, account, box, cell, o, quantity, reference, costs, maker)
         _after_reducing(rules, terms, s, account, k)
-    if is_limit(o) and not maker and s.room > 0.0:
+    if takes and s.room > 0.0:
         o.blocked_on = -1  # what volume does not let it take rests
     s.liquidation = liquidation_price(terms, s, (account.cash + s.wallet_of_others) / cell.rate)
     return 0
 
 
 @rule
-def _note_entry(
-    s: Record,
-    o: Record,
-    reference: float,
-    costs: tuple[float, float, float],
-    cell: Record,
-) -> None:
+def _note_entry(s: Record, o: Record, costs: tuple[float, float, float], cell: Record) -> None:
     half_range = (cell.high - cell.low) / 2.0
     s.fill_quality = 1.0 - (costs[0] + costs[1] + costs[2]) / half_range if half_range > 0.0 else np.nan
     s.volatility, s.mean_volume, s.volume_at_entry = o.sigma, o.mean_volume, cell.volume

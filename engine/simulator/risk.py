@@ -193,7 +193,7 @@ def _guards(rules: Record, account: Record, d: Record, side: int, worth: float) 
 
 
 @rule
-def _not_now(s: Record, account: Record, d: Record) -> int:
+def _not_now(s: Record, d: Record) -> int:
     """What forbids an entry whatever its size."""
     if s.delisted:
         return HALTED
@@ -210,42 +210,45 @@ def _not_now(s: Record, account: Record, d: Record) -> int:
 def _is_too_small(terms: Record, quantity: float, price: float) -> bool:
     units = quantity * terms.contract_size
     worth = units if terms.kind == INVERSE else units * price
-    return bool(not quantity > 0.0 or worth < terms.min_notional * (1.0 - 1e-12))
+    return bool(worth < terms.min_notional * (1.0 - 1e-12))
+
+
+@rule
+def _size(terms: Record, plan: Record, size: Record, account: Record, d: Record, o: Record) -> int:
+    """What the order asks for, and how far its stop lies; gives why it may not be sized, -1: it may."""
+    price = d.close if o.type == MARKET else o.price
+    to_stop, to_trail = stop_distance(plan, d, o.side, price), trail_distance(plan, d)
+    if not _exits_are_usable(plan, d, to_stop, to_trail):
+        return INVALID_STOP
+    trails = plan.stop_kind == ABSENT or (plan.trail_kind != ABSENT and to_trail < to_stop)
+    o.distance_seen = to_trail if trails else to_stop
+    if not np.isnan(o.requested):
+        return NONE
+    o.size_model, o.size_amount = size.model, size.amount
+    if size.model == RISK_PER_TRADE and not _is_protected(plan):
+        return INVALID_STOP
+    start = price if plan.stop_kind == AT_PRICE and not trails else d.close
+    stop = start - o.side * o.distance_seen
+    o.requested = wanted_quantity(terms, size, account, d, o.side, start, stop) * d.multiplier
+    if o.requested > 0.0:
+        return NONE
+    o.requested = 0.0
+    return NO_EDGE if size.model == KELLY else NONE
 
 
 @unit("rules account decision order")
 def judge(rules: Record, account: Record, d: Record, o: Record) -> int:
     """Size the order of a decision to buy or sell, and say why it may not be made; -1: it may."""
-    i, side = d.instrument, o.side
-    x, s = terms_of(rules, i), state_of(rules, i)
-    shrinks = o.reduces_only
-    price = d.close if o.type == MARKET else o.price
+    x, s, shrinks, reason = terms_of(rules, d.instrument), state_of(rules, d.instrument), o.reduces_only, NONE
     if s.delisted or d.embargoed or not shrinks:
-        reason = _not_now(s, account, d)
-        if reason != NONE:
-            return reason
-    if side < 0 and not x.shortable and not shrinks:
-        return NOT_SHORTABLE
-    plan, size = plan_of(rules, o.plan), size_of(rules, d.sizing)
-    to_stop, to_trail = stop_distance(plan, d, side, price), trail_distance(plan, d)
-    if not _exits_are_usable(plan, d, to_stop, to_trail):
-        return INVALID_STOP
-    trails = plan.stop_kind == ABSENT or (plan.trail_kind != ABSENT and to_trail < to_stop)
-    o.distance_seen = to_trail if trails else to_stop
-    start = price if plan.stop_kind == AT_PRICE and not trails else d.close
-    if np.isnan(o.requested):
-        o.size_model, o.size_amount = size.model, size.amount
-        if size.model == RISK_PER_TRADE and not _is_protected(plan):
-            return INVALID_STOP
-        stop = start - side * o.distance_seen
-        o.requested = wanted_quantity(x, size, account, d, side, start, stop) * d.multiplier
-        if not o.requested > 0.0:
-            o.requested = 0.0
-            if size.model == KELLY:
-                return NO_EDGE
+        reason = _not_now(s, d)
+    if reason == NONE and o.side < 0 and not x.shortable and not shrinks:
+        reason = NOT_SHORTABLE
+    if reason == NONE:
+        reason = _size(x, plan_of(rules, o.plan), size_of(rules, d.sizing), account, d, o)
+    if reason != NONE:
+        return reason
     o.quantity = floor_to(o.requested, x.lot)
-    if shrinks:
-        return NONE if o.quantity > 0.0 else BELOW_MIN_NOTIONAL
-    if _is_too_small(x, o.quantity, d.close):
+    if not o.quantity > 0.0 or (not shrinks and _is_too_small(x, o.quantity, d.close)):
         return BELOW_MIN_NOTIONAL
-    return _guards(rules, account, d, side, value(x, o.quantity, d.close) * d.rate)
+    return NONE if shrinks else _guards(rules, account, d, o.side, value(x, o.quantity, d.close) * d.rate)
