@@ -133,6 +133,7 @@ def test_they_agree_on_many_worlds(first, end, how, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_worlds_reach_what_they_are_for():
     """A drive that never liquidates or splits would agree on nothing."""
     answers = [replayed(one, one.get("sessions")) for one in (drawn(seeded(seed)) for seed in range(400))]

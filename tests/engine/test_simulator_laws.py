@@ -16,7 +16,7 @@ from tests.engine.test_fills_oracle import FLAT, buy, decision, flat, parts_sum,
 from tests.engine.test_kernel_twin import assert_alike, in_a_process_of_its_own
 from tests.worlds import drawn, seeded
 
-WORLDS = range(60)
+WORLDS = range(20)
 
 
 def shifted(scenario, bars):
