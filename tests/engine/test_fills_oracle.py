@@ -1379,12 +1379,12 @@ SCENARIOS = {
     ),
     "two rates of one instant are both paid": (
         world(
-            [FLAT, FLAT],
+            dated([FLAT, FLAT], step=timedelta(days=1)),
             buy(quantity=10),
             instrument=PERPETUAL,
             funding=[
-                {"instrument": "X", "at": "1970-01-02T00:00:00Z", "rate": 0.001, "mark": 100},
-                {"instrument": "X", "at": "1970-01-02T00:00:00Z", "rate": 0.002, "mark": 50},
+                {"instrument": "X", "at": START + timedelta(days=1), "rate": 0.001, "mark": 100},
+                {"instrument": "X", "at": START + timedelta(days=1), "rate": 0.002, "mark": 50},
             ],
         ),
         {"parts": {"funding": -2.0}},
