@@ -16,13 +16,12 @@ from engine.simulator.packing import (
     logs_of,
     read_only,
     reset,
-    rows_of,
     with_signals,
 )
 from engine.simulator.pointers import values_of, words_of
 from engine.simulator.positions import fold, pnl_at, unrealised, write_trade
 from engine.simulator.quiet import glide
-from engine.simulator.schema import TRADE
+from engine.simulator.schema import FILL, ORDER, TRADE
 from engine.simulator.step import step
 from engine.simulator.tape import Desk, Logs, Tape
 from engine.simulator.words import SIGNALS_HERE
@@ -130,12 +129,31 @@ def run_sleeves(tapes: Sequence[Tape], cash: float, *, threads: int = 2, money: 
     return [one for one in found if one is not None]
 
 
+class _Shelf:
+    """Rows handed out one after the other from large pieces: the system brings such in by megabytes, five times as fast."""
+
+    def __init__(self, dtype: Any, rows: int) -> None:
+        self._rows, self._free = rows, np.empty(0, dtype)
+
+    def ahead(self, least: int) -> NDArray[Any]:
+        """Room for at least so many rows, to be written before as many as it took are `taken`."""
+        if self._free.size < least:
+            self._free = np.empty(max(least, self._rows), self._free.dtype)
+        return self._free
+
+    def taken(self, n: int) -> NDArray[Any]:
+        rows, self._free = self._free[:n], self._free[n:]
+        return rows
+
+
 class _Worker:
-    """One thread's desk and room for logs, kept from run to run."""
+    """One thread's desk, kept from run to run, and the shelves its logs are written to, in their place from the first."""
 
     def __init__(self) -> None:
         self._desk: Desk | None = None
-        self._room = logs_of(0, (4096, 2048, 8192))
+        self._least = (4096, 2048, 8192)
+        self._shelves = [_Shelf(kind, 16 * n) for kind, n in zip((FILL, TRADE, ORDER), self._least, strict=True)]
+        self._columns = _Shelf(np.float64, 1 << 22)
 
     def desk(self, tape: Tape, cash: float) -> Desk:
         shape = (tape.terms.size, tape.ts.size)
@@ -147,17 +165,20 @@ class _Worker:
 
     def sleeve(self, tape: Tape, cash: float, *, money: bool) -> Sleeve:
         n_bars = tape.ts.size
-        columns = [np.empty(n) for n in (n_bars, n_bars * money, n_bars * money)]
+        self._columns.ahead(n_bars * (1 + 2 * money))
+        columns = [self._columns.taken(n) for n in (n_bars, n_bars * money, n_bars * money)]
         while True:
-            desk, logs = self.desk(tape, cash), Logs(*self._room[:3], *columns, np.zeros(tape.terms.size, TRADE))
-            run(tape, desk, logs, 0, n_bars)
-            n_positions = close_books(tape, desk, logs)
+            rooms = [shelf.ahead(n) for shelf, n in zip(self._shelves, self._least, strict=True)]
+            desk, logs = self.desk(tape, cash), Logs(*rooms, *columns, np.zeros(tape.terms.size, TRADE))
+            held = pinned(tape, desk, logs)
+            run(*held, 0, n_bars)
+            n_positions = close_books(*held)
             account = desk.accounts[0]
             counted = (int(account["n_fills"]), int(account["n_trades"]), int(account["n_orders"]))
-            if all(n <= log.size for n, log in zip(counted, logs[:3], strict=True)):
-                rows = (rows_of(log, n) for n, log in zip(counted, logs[:3], strict=True))
+            if all(n <= room.size for n, room in zip(counted, rooms, strict=True)):
+                rows = (shelf.taken(n) for shelf, n in zip(self._shelves, counted, strict=True))
                 return Sleeve(account.copy(), Logs(*rows, *columns, logs.positions[:n_positions]))
-            self._room = logs_of(0, (2 * counted[0], 2 * counted[1], 2 * counted[2]))
+            self._least = (2 * counted[0], 2 * counted[1], 2 * counted[2])
 
 
 def _on_threads(work: Callable[[], None], threads: int) -> None:
