@@ -141,6 +141,7 @@ WRITTEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", WRITTEN)
 def test_what_is_written_has_an_effect(key: str, history: History) -> None:
     written, without = WRITTEN[key]

@@ -44,6 +44,7 @@ def ran(copied: Path, code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "seen", "wanted"),
     [

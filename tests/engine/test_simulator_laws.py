@@ -116,6 +116,7 @@ CAUGHT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_each_law_catches_the_mutants_it_is_for(mutant):
     assert tuple(breaks(law, MUTANTS[mutant]) for law in LAWS) == CAUGHT[mutant]
