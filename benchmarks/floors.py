@@ -96,7 +96,7 @@ def shared(opens: Any, highs: Any, lows: Any, closes: Any, signals: Any, share: 
 
 
 @njit(nogil=True)
-def everything(  # noqa: C901 - one bare loop
+def everything(
     opens: Any,
     highs: Any,
     lows: Any,

@@ -185,8 +185,7 @@ def sweep_1000() -> Measured:
         n_floored, taken_by_floor = _timed(floor)
         seconds, floor_seconds = min(seconds, taken), min(floor_seconds, taken_by_floor)
     trades = sum(one.n_trades for one in found)
-    if abs(trades - n_floored) > 0.05 * n_floored:
-        raise AssertionError(f"{trades} trades, the bare loops {n_floored}")
+    assert abs(trades - n_floored) <= 0.05 * n_floored, f"{trades} trades, the bare loops {n_floored}"
     return Measured(seconds, floor_seconds, f"{len(pairs)} runs, {trades} trades, on two threads; the floor on one")
 
 
@@ -325,5 +324,6 @@ def _beside_floor(tapes: list[Tape]) -> Measured:
 
 def _same_strategy(n_trades: int, equity: float, n_floored: int, floored: float) -> None:
     """The kernel knows lots, ticks and paths, and yet it must have traded what the bare loop trades."""
-    if abs(n_trades - n_floored) > 0.02 * n_floored or abs(equity - floored) > 0.05 * floored:
-        raise AssertionError(f"{n_trades} trades to {equity:.0f}, the bare loop {n_floored} to {floored:.0f}")
+    told = f"{n_trades} trades to {equity:.0f}, the bare loop {n_floored} to {floored:.0f}"
+    assert abs(n_trades - n_floored) <= 0.02 * n_floored, told
+    assert abs(equity - floored) <= 0.05 * floored, told

@@ -79,6 +79,14 @@ class OutOfBoundsError(InvalidInputError):
         super().__init__(f"{name} is {value!r}, must be {allowed}" + (f": {remedy}" if remedy else ""))
 
 
+class TooManyOrdersError(InvalidInputError):
+    def __init__(self, allowed: int) -> None:
+        super().__init__(
+            f"more than {allowed} orders of one instrument rest at once, at most {allowed} may: cancel some, or give them "
+            "fewer bars to live"
+        )
+
+
 class UnalignedError(InvalidInputError):
     def __init__(self, **shapes: tuple[int, ...]) -> None:
         seen = ", ".join(f"{name}{list(shape)}" for name, shape in shapes.items())

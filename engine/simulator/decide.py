@@ -31,8 +31,8 @@ def _tier(tiers: Any, volume: float, now: int) -> int:
     return found
 
 
-@unit("tape desk account int")
-def update_tier(tape: Tape, desk: Desk, account: Record, t: int) -> int:
+@unit("tape desk account")
+def update_tier(tape: Tape, desk: Desk, account: Record) -> int:
     """Volume is that of bars that opened in the last 30 days."""
     while account.tail < account.n_traded and desk.traded_at[account.tail] < account.close_us - VOLUME_WINDOW_US:
         account.volume = max(0.0, account.volume - desk.traded[account.tail])  # rounding may leave less than nothing
@@ -158,7 +158,7 @@ def decide(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> None:
     if tape.clock[t] & DECISIONS_HERE:
         keep_time(tape, account, t)
         if tape.tiers.size > 1:
-            update_tier(tape, desk, account, t)
+            update_tier(tape, desk, account)
         _decide_from_list(tape, desk, logs, account, t)
     if tape.clock[t] & SIGNALS_HERE:
         signals, n = values_of(tape.signals), desk.hots.size
@@ -167,5 +167,5 @@ def decide(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> None:
             if signal & 15 and t != tape.terms[i].last_bar:
                 keep_time(tape, account, t)
                 if tape.tiers.size > 1:
-                    update_tier(tape, desk, account, t)
+                    update_tier(tape, desk, account)
                 _decide_from_signal(tape, desk, logs, account, t, i, signal)

@@ -210,6 +210,9 @@ STATE: Final = _record(
 """Orders come last: a draft of a state copies no more of them than rest."""
 
 OUTBOX: Final = _record(
-    _fields(I, "n_fills n_trades first_new")
-    + [("fills", FILL, (2 * MAXIMUM_ORDERS,)), ("trades", TRADE, (MAXIMUM_ORDERS,))]
+    [
+        *_fields(I, "n_fills n_trades first_new"),
+        ("fills", FILL, (2 * MAXIMUM_ORDERS,)),
+        ("trades", TRADE, (MAXIMUM_ORDERS,)),
+    ]
 )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import OutOfBoundsError, UnusableBarError
+from engine.errors import TooManyOrdersError, UnusableBarError
 from engine.simulator.checks import check
 from engine.simulator.drivers import Sleeve, run_sleeves
 from engine.simulator.inputs import Decisions, Floats, Instrument, Market, Rules
@@ -66,8 +66,8 @@ def simulate(
         UnalignedError: shapes differ.
         UnusableBarError: times not ascending, a bar partly missing or impossible, an action or a decision without bar,
             no mark where funding is due.
-        OutOfBoundsError, UnknownNameError: an instrument, a rule or a fee that cannot mean anything; more orders of one
-            instrument resting at once than there is room for.
+        OutOfBoundsError, UnknownNameError: an instrument, a rule or a fee that cannot mean anything.
+        TooManyOrdersError: more orders of one instrument resting at once than there is room for.
     """
     return simulate_each([Told(market, decisions, instruments, rules)])[0]
 
@@ -96,8 +96,7 @@ def simulate_each(told: Sequence[Told], *, threads: int = 2) -> list[Simulation]
 def _simulation(told: Told, done: Sleeve) -> Simulation:
     account, logs = done
     if account["overflow"]:
-        allowed = f"at most {MAXIMUM_ORDERS} of one instrument at once"
-        raise OutOfBoundsError("resting orders", MAXIMUM_ORDERS + 1, allowed=allowed)
+        raise TooManyOrdersError(MAXIMUM_ORDERS)
     if account["missing_mark"]:
         raise UnusableBarError(
             int(account["missing_mark"]) - 1,

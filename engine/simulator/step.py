@@ -92,7 +92,7 @@ from engine.simulator.words import (
 Record = Any
 NO_ALARM = 1 << 62
 LOUD = EVENTS_HERE | SESSION_STARTS | SESSION_ENDS | WINDOW_ENDS
-_HEAD = STATE.fields["orders"][1] // 8  # words before the orders
+_HEAD = STATE.fields["orders"][1] // 8  # type: ignore[index]  # words before the orders
 _ORDER = ORDER.itemsize // 8
 
 
@@ -100,7 +100,7 @@ _ORDER = ORDER.itemsize // 8
 
 
 @rule
-def _load(tape: Tape, cell: Record, terms: Record, t: int, i: int) -> None:
+def _load(tape: Tape, cell: Record, t: int, i: int) -> None:
     cell.open, cell.high, cell.low, cell.close = (
         tape.opens[t, i],
         tape.highs[t, i],
@@ -250,10 +250,10 @@ def _stops_at_open(rules: Record, terms: Record, s: Record, account: Record, box
     """Protective stops beyond which the bar opened, at the open."""
     for k in range(s.n_orders):
         o = s.orders[k]
-        if o.role == PROTECTIVE_STOP and is_live(o) and o.blocked_on != account.t and s.quantity > 0.0:
-            if o.triggered or o.side * cell.open >= o.side * o.price:
-                o.triggered = True
-                attempt(rules, terms, s, account, box, cell, k, cell.open, 0)
+        waits = o.role == PROTECTIVE_STOP and is_live(o) and o.blocked_on != account.t and s.quantity > 0.0
+        if waits and (o.triggered or o.side * cell.open >= o.side * o.price):
+            o.triggered = True
+            attempt(rules, terms, s, account, box, cell, k, cell.open, 0)
     return 0
 
 
@@ -262,9 +262,9 @@ def _limits_at_open(rules: Record, terms: Record, s: Record, account: Record, bo
     """Targets and other resting limits that reduce and that the open lies beyond, at the open, as maker."""
     for k in range(s.n_orders):
         o = s.orders[k]
-        if s.quantity > 0.0 and is_live(o) and not opens(s, o) and is_limit(o) and not o.fresh:
-            if lies_beyond(rules, o.side, cell.open, o.price):
-                attempt(rules, terms, s, account, box, cell, k, cell.open, 1)
+        rests = s.quantity > 0.0 and is_live(o) and not opens(s, o) and is_limit(o) and not o.fresh
+        if rests and lies_beyond(rules, o.side, cell.open, o.price):
+            attempt(rules, terms, s, account, box, cell, k, cell.open, 1)
     return 0
 
 
@@ -355,9 +355,9 @@ def _next_at_open(desk: Desk, account: Record, after: int, exits: int) -> tuple[
             for k in range(s.n_orders):
                 o = s.orders[k]
                 waits = is_live(o) and o.blocked_on != account.t and o.asked_on != account.t
-                if waits and o.id > after and o.id < lowest:
-                    if _exits_at_open(s, o) if exits else o.role == FREE:
-                        found, place, lowest = i, k, o.id
+                meant = _exits_at_open(s, o) if exits else o.role == FREE
+                if waits and meant and o.id > after and o.id < lowest:
+                    found, place, lowest = i, k, o.id
     return found, place
 
 
@@ -524,7 +524,7 @@ def _true_path(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int, i: i
         _inside_one(tape, desk, logs, account, i)
         cell.join = cell.close
         cell.mark_low, cell.mark_high, cell.mark_close = np.nan, np.nan, np.nan  # walked with the first of them
-    _load(tape, cell, tape.terms[i], t, i)
+    _load(tape, cell, t, i)
     return 0
 
 
@@ -615,7 +615,7 @@ def _at_close(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> No
 
 
 @rule
-def _put_to_rest(tape: Tape, desk: Desk, logs: Logs, account: Record) -> None:
+def _put_to_rest(desk: Desk, account: Record) -> None:
     for n in range(account.n_active):
         i = desk.active[n]
         s, cell = desk.states[i], desk.cells[i]
@@ -721,7 +721,7 @@ def _events_of_bar(tape: Tape, desk: Desk, logs: Logs, t: int) -> int:
     keep_time(tape, account, t)
     for n in range(account.n_active):
         i = desk.active[n]
-        _load(tape, desk.cells[i], tape.terms[i], t, i)
+        _load(tape, desk.cells[i], t, i)
         _wake(rules, tape.terms[i], desk.hots[i], desk.states[i], desk.cells[i])
     if rules.has_contracts or rules.converts:
         _carry_marks(tape, desk, account)
@@ -736,8 +736,8 @@ def _events_of_bar(tape: Tape, desk: Desk, logs: Logs, t: int) -> int:
     _inside(tape, desk, logs, account, t)
     _at_close(tape, desk, logs, account, t)
     if tape.tiers.size > 1:
-        update_tier(tape, desk, account, t)
-    _put_to_rest(tape, desk, logs, account)
+        update_tier(tape, desk, account)
+    _put_to_rest(desk, account)
     return 0
 
 
@@ -769,6 +769,6 @@ def step(tape: Tape, desk: Desk, logs: Logs, t: int) -> None:
     if not account.killed and account.drawdown > rules.kill_switch * (1.0 + 1e-12):
         keep_time(tape, account, t)
         if tape.tiers.size > 1:
-            update_tier(tape, desk, account, t)
+            update_tier(tape, desk, account)
         _kill(tape, desk, account, t)
     decide(tape, desk, logs, account, t)
