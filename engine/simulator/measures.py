@@ -24,7 +24,7 @@ class Sessions(NamedTuple):
 
 def wilder_range(market: Market, length: int) -> Floats:
     """Wilder's average true range of each instrument's own bars, [n_bars, n_instruments]; NaN for the first `length`."""
-    out = np.full(market.closes.shape, np.nan)
+    out: Floats = np.full(market.closes.shape, np.nan)
     for i in range(out.shape[1]):
         rows = np.flatnonzero(~np.isnan(market.closes[:, i]))
         if len(rows) <= length:
