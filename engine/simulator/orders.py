@@ -10,7 +10,6 @@ from engine.simulator.words import (
     EXIT,
     FREE,
     LIMIT,
-    MARKET,
     NONE,
     OPEN,
     PARTIALLY_FILLED,
@@ -156,11 +155,6 @@ def protective_order(s: Record) -> int:
         if s.orders[k].role == PROTECTIVE_STOP and is_live(s.orders[k]):
             return k
     return NONE
-
-
-@rule
-def is_market_exit(s: Record, o: Record) -> bool:
-    return bool(o.type == MARKET and (o.role == EXIT or reduces(s, o)))
 
 
 @rule
