@@ -81,6 +81,8 @@ def _fetch(tape: Tape, t: int) -> None:
         ahead(values_of(tape.volumes), t)
         ahead(values_of(tape.signals), t)
         ahead(values_of(tape.times), t - 1)
+        ahead(values_of(tape.closes), t - 1)
+        ahead(values_of(tape.clock), t)
 
 
 @rule
@@ -263,7 +265,8 @@ def glide(tape: Tape, desk: Desk, logs: Logs, first: int, end: int) -> int:
             break
         before = account.equity
         quiet = stop
-        _fetch(tape, stop)
+        if there & DECIDES:
+            _fetch(tape, stop)
         if h.trails:
             if not (h.reach_low < np.inf and _follows(s)):
                 break
@@ -280,5 +283,5 @@ def glide(tape: Tape, desk: Desk, logs: Logs, first: int, end: int) -> int:
         _write_over(tape, logs, h, account, rate, first, quiet)
         first = quiet
         if quiet == stop and there & DECIDES:
-            decide(tape, desk, logs, account, stop - 1)
+            decide(tape, desk, logs, account, stop - 1, there)
     return first

@@ -45,7 +45,7 @@ from engine.simulator.paths import (
     what_is_reached,
     worth_at_close,
 )
-from engine.simulator.pointers import values_of
+from engine.simulator.pointers import copy, copy_head, values_of
 from engine.simulator.positions import relock, see, unrealised
 from engine.simulator.prices import floor_to, value
 from engine.simulator.schema import ORDER, STATE
@@ -92,8 +92,8 @@ from engine.simulator.words import (
 Record = Any
 NO_ALARM = 1 << 62
 LOUD = EVENTS_HERE | SESSION_STARTS | SESSION_ENDS | WINDOW_ENDS
-_HEAD = STATE.fields["orders"][1] // 8  # words before the orders
-_ORDER = ORDER.itemsize // 8
+_HEAD = STATE.fields["orders"][1]  # bytes before the orders
+_ORDER = ORDER.itemsize
 
 
 # Waking and resting
@@ -463,8 +463,7 @@ def _act_by_id(tape: Tape, desk: Desk, logs: Logs, account: Record, exits: int) 
 @rule
 def _copy_state(desk: Desk, source: int, target: int) -> None:
     """Without the room for orders that is empty."""
-    for word in range(_HEAD + desk.states[source].n_orders * _ORDER):
-        desk.state_words[target, word] = desk.state_words[source, word]
+    copy_head(desk.states[source], desk.states[target], _HEAD + desk.states[source].n_orders * _ORDER)
 
 
 @unit("tape desk int")
@@ -474,7 +473,7 @@ def _walk_both(tape: Tape, desk: Desk, i: int) -> int:
     n = desk.states.size - 2
     for path in range(2):
         _copy_state(desk, i, n + path)
-        desk.accounts[1 + path] = desk.accounts[0]
+        copy(desk.accounts[0], desk.accounts[1 + path])
         box = desk.boxes[1 + path]
         box.n_fills, box.n_trades, box.first_new = 0, 0, desk.accounts[0].n_orders + 1
         walk(
@@ -492,7 +491,7 @@ def _walk_both(tape: Tape, desk: Desk, i: int) -> int:
     if not same_fills(desk.boxes[1], desk.boxes[2]):
         mark_what_the_other_lacks(desk.boxes[1 + chosen], desk.boxes[2 - chosen])
     _copy_state(desk, n + chosen, i)
-    desk.accounts[0] = desk.accounts[1 + chosen]
+    copy(desk.accounts[1 + chosen], desk.accounts[0])
     return 1 + chosen
 
 
@@ -753,10 +752,10 @@ def _rest_all(tape: Tape, desk: Desk, logs: Logs, account: Record) -> None:
 @rule
 def step(tape: Tape, desk: Desk, logs: Logs, t: int) -> None:
     """Bar `t`."""
-    account, rules = desk.accounts[0], tape.rules[0]
-    if tape.clock[t] & NEW_DAY:
+    account, rules, here = desk.accounts[0], tape.rules[0], int(tape.clock[t])
+    if here & NEW_DAY:
         _new_day(account)
-    loud = bool(tape.clock[t] & LOUD) or t >= account.alarm
+    loud = bool(here & LOUD) or t >= account.alarm
     if t >= account.alarm:
         account.alarm = NO_ALARM
     _wake_who_must(tape, desk, account, t, loud)
@@ -771,4 +770,4 @@ def step(tape: Tape, desk: Desk, logs: Logs, t: int) -> None:
         if tape.tiers.size > 1:
             update_tier(tape, desk, account, t)
         _kill(tape, desk, account, t)
-    decide(tape, desk, logs, account, t)
+    decide(tape, desk, logs, account, t, here)
