@@ -45,7 +45,7 @@ from engine.simulator.paths import (
     what_is_reached,
     worth_at_close,
 )
-from engine.simulator.pointers import copy, copy_head, values_of
+from engine.simulator.pointers import ahead, copy, copy_head, values_of
 from engine.simulator.positions import relock, see, unrealised
 from engine.simulator.prices import floor_to, value
 from engine.simulator.schema import ORDER, STATE
@@ -125,7 +125,8 @@ def _load(tape: Tape, cell: Record, terms: Record, t: int, i: int) -> None:
 
 @rule
 def _wake(rules: Record, terms: Record, h: Record, s: Record, cell: Record) -> None:
-    s.low_seen, s.high_seen = min(s.low_seen, h.low_seen), max(s.high_seen, h.high_seen)
+    if s.quantity > 0.0:
+        s.low_seen, s.high_seen = min(s.low_seen, h.low_seen), max(s.high_seen, h.high_seen)
     h.low_seen, h.high_seen = np.inf, -np.inf
     s.mark = h.mark
     s.taken, s.room, s.taker_room, s.here = 0.0, np.inf, np.inf, cell.open
@@ -626,13 +627,16 @@ def _put_to_rest(tape: Tape, desk: Desk, logs: Logs, account: Record) -> None:
 @rule
 def _mark(rules: Record, desk: Desk, logs: Logs, account: Record, t: int) -> None:
     equity, gross = account.cash, 0.0
-    hots = rules.hots
+    hots, converts = rules.hots, rules.converts
     for i in range(desk.hots.size):
         h = hot_at(hots, i)
-        if h.units != 0.0 or h.coin != 0.0:
-            rate = desk.cells[i].rate if rules.converts else 1.0
+        rate = desk.cells[i].rate if converts else 1.0
+        if h.coin != 0.0:
             equity += worth(h) * rate
-            gross += (abs(h.units) * h.mark + (abs(h.coin) / h.mark if h.coin != 0.0 else 0.0)) * rate
+            gross += (abs(h.units) * h.mark + abs(h.coin) / h.mark) * rate
+        else:  # without a branch on what is held, which no processor foresees
+            equity += (h.units * h.mark + h.offset) * rate if h.units != 0.0 else 0.0
+            gross += abs(h.units) * h.mark * rate if h.units != 0.0 else 0.0
     account.equity, account.gross = equity, gross
     account.peak = max(account.peak, equity)
     logs.equity[t] = equity
@@ -705,9 +709,10 @@ def _wake_who_must(tape: Tape, desk: Desk, account: Record, t: int, loud: bool) 
         quiet = not loud and low > h.low_band and high < h.high_band and (not marked or _marks_are_quiet(tape, h, cell))
         if quiet and (not finer or _waits_for_nothing(h)):
             h.mark = closes[cell]
-            if h.units != 0.0 or h.coin != 0.0:
-                h.low_seen, h.high_seen = min(h.low_seen, low), max(h.high_seen, high)
+            h.low_seen, h.high_seen = min(h.low_seen, low), max(h.high_seen, high)  # not asked for where nothing is held
         else:
+            ahead(values_of(tape.opens), cell)
+            ahead(values_of(tape.volumes), cell)
             desk.active[n_active] = i
             n_active += 1
     account.n_active = n_active
