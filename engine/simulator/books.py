@@ -5,6 +5,7 @@ from typing import Any
 from engine.simulator.compiled import phase, rule
 from engine.simulator.orders import is_live
 from engine.simulator.paths import mark_trades
+from engine.simulator.pointers import copy
 from engine.simulator.tape import Logs
 
 Record = Any
@@ -15,7 +16,7 @@ def _log_fill(logs: Logs, account: Record, row: Record, i: int) -> None:
     account.n_fills += 1
     if account.n_fills <= logs.fills.size:
         row.id, row.instrument = account.n_fills, i
-        logs.fills[account.n_fills - 1] = row
+        copy(row, logs.fills[account.n_fills - 1])
 
 
 @phase
@@ -24,7 +25,7 @@ def _log_trade(logs: Logs, account: Record, row: Record, i: int) -> None:
     account.n_ambiguous += int(row.ambiguous)
     if account.n_trades <= logs.trades.size:
         row.instrument = i
-        logs.trades[account.n_trades - 1] = row
+        copy(row, logs.trades[account.n_trades - 1])
 
 
 @rule
@@ -47,7 +48,7 @@ def book(logs: Logs, s: Record, account: Record, box: Record, i: int) -> None:
 def log_order(orders: Any, o: Record, i: int) -> None:
     if o.id <= orders.size:
         o.instrument = i
-        orders[o.id - 1] = o
+        copy(o, orders[o.id - 1])
 
 
 @phase
@@ -57,7 +58,7 @@ def bury(orders: Any, s: Record, i: int) -> None:
     for k in range(s.n_orders):
         if is_live(s.orders[k]):
             if kept < k:
-                s.orders[kept] = s.orders[k]
+                copy(s.orders[k], s.orders[kept])
             kept += 1
         else:
             log_order(orders, s.orders[k], i)

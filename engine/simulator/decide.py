@@ -11,7 +11,7 @@ from engine.simulator.compiled import phase, rule, unit
 from engine.simulator.deciding import follow_decision, follow_signal
 from engine.simulator.lookups import plan_of
 from engine.simulator.orders import leaves_altogether, waits_to_open
-from engine.simulator.pointers import values_of
+from engine.simulator.pointers import copy, values_of
 from engine.simulator.tape import Desk, Logs, Tape
 from engine.simulator.words import DECISIONS_HERE, MARKET, NONE, SHARE_COLUMN, SIGNALS_HERE
 
@@ -118,7 +118,7 @@ def _brief(tape: Tape, desk: Desk, d: Record, t: int, i: int) -> int:
 @unit("tape desk logs account int")
 def _decide_from_list(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> int:
     while account.next_decision < tape.decisions.size and tape.decisions[account.next_decision].bar <= t:
-        desk.asked[0] = tape.decisions[account.next_decision]
+        copy(tape.decisions[account.next_decision], desk.asked[0])
         d = desk.asked[0]
         i = d.instrument
         _brief(tape, desk, d, t, i)
@@ -154,13 +154,14 @@ def _decide_from_signal(tape: Tape, desk: Desk, logs: Logs, account: Record, t: 
 
 
 @rule
-def decide(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> None:
-    if tape.clock[t] & DECISIONS_HERE:
+def decide(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int, here: int) -> None:
+    """`here`: what stands in the calendar of the bar; whoever knows it already does not wait for it again."""
+    if here & DECISIONS_HERE:
         keep_time(tape, account, t)
         if tape.tiers.size > 1:
             update_tier(tape, desk, account)
         _decide_from_list(tape, desk, logs, account, t)
-    if tape.clock[t] & SIGNALS_HERE:
+    if here & SIGNALS_HERE:
         signals, n = values_of(tape.signals), desk.hots.size
         for i in range(n):
             signal = signals[t * n + i]

@@ -89,7 +89,7 @@ def _write_terms(o: Record, account: Record, d: Record) -> None:
 @unit("rules account decision int")
 def _trade(rules: Record, account: Record, d: Record, side: int) -> int:
     s = state_of(rules, d.instrument)
-    k = new_order(rules, s, account, side, d.type, FREE, d.quantity)
+    k = new_order(s, account, side, d.type, FREE, d.quantity)
     o = s.orders[k]
     _write_terms(o, account, d)
     o.heat_seen = heat_of(rules, account, d.instrument if s.quantity == 0.0 else NONE)
@@ -108,7 +108,7 @@ def _trade(rules: Record, account: Record, d: Record, side: int) -> int:
 def _close(rules: Record, account: Record, d: Record) -> None:
     s = state_of(rules, d.instrument)
     quantity = s.quantity if np.isnan(d.quantity) else d.quantity
-    k = new_order(rules, s, account, -s.sign if s.quantity > 0.0 else 0, d.type, EXIT, d.quantity)
+    k = new_order(s, account, -s.sign if s.quantity > 0.0 else 0, d.type, EXIT, d.quantity)
     o = s.orders[k]
     _write_terms(o, account, d)
     o.why, o.everything = SIGNAL, np.isnan(d.quantity)
@@ -149,7 +149,6 @@ def follow_decision(rules: Record, account: Record, d: Record) -> int:
         account.warnings |= NO_STOP_TO_MOVE if d.do == MOVE_STOP else NO_TARGETS_TO_MOVE
     elif d.do == MOVE_STOP:
         move_stop(
-            rules,
             terms_of(rules, d.instrument),
             s,
             account,
@@ -161,8 +160,8 @@ def follow_decision(rules: Record, account: Record, d: Record) -> int:
 
 
 @rule
-def _refuse_signal(rules: Record, s: Record, account: Record, side: int, reason: int) -> None:
-    k = new_order(rules, s, account, side, MARKET, FREE, np.nan)
+def _refuse_signal(s: Record, account: Record, side: int, reason: int) -> None:
+    k = new_order(s, account, side, MARKET, FREE, np.nan)
     refuse(s.orders[k], account, reason)
 
 
@@ -184,10 +183,10 @@ def follow_signal(
     )
     enters = side != 0 and side != held
     if goes_long and goes_short:
-        _refuse_signal(rules, s, account, 0, CONFLICTING_SIGNAL)
+        _refuse_signal(s, account, 0, CONFLICTING_SIGNAL)
         return 0
     if signal & EMBARGOED and (leaves or enters):
-        _refuse_signal(rules, s, account, side if enters else -held, EMBARGOED_DATA)
+        _refuse_signal(s, account, side if enters else -held, EMBARGOED_DATA)
         return 0
     if leaves:
         d.quantity = np.nan

@@ -61,12 +61,12 @@ def _place_stop(terms: Record, plan: Record, s: Record, o: Record) -> None:
 
 
 @phase
-def _order_stop(rules: Record, s: Record, account: Record) -> None:
+def _order_stop(s: Record, account: Record) -> None:
     level, why = s.stop_level, STOPPED
     if nearer(s.sign, s.trail_level, s.stop_level):
         level, why = s.trail_level, TRAILED
     if not np.isnan(level):
-        k = new_order(rules, s, account, -s.sign, STOP, PROTECTIVE_STOP, s.quantity)
+        k = new_order(s, account, -s.sign, STOP, PROTECTIVE_STOP, s.quantity)
         o = s.orders[k]
         o.price, o.fresh, o.maker, o.taker, o.decided_on = (
             level,
@@ -105,14 +105,14 @@ def _share_out(terms: Record, plan: Record, s: Record) -> None:
 
 
 @phase
-def _order_targets(rules: Record, terms: Record, plan: Record, s: Record, account: Record, scale: float) -> None:
+def _order_targets(terms: Record, plan: Record, s: Record, account: Record, scale: float) -> None:
     for leg in range(plan.n_targets):
         if s.leg[leg] > 0.0 and not s.legs_ordered & 1 << leg:
             s.legs_ordered |= 1 << leg
             level = plan.target_price[leg] / scale
             if np.isnan(level):
                 level = s.r_from + s.sign * plan.target_r[leg] * s.unit_risk
-            k = new_order(rules, s, account, -s.sign, LIMIT, TARGET, s.leg[leg])
+            k = new_order(s, account, -s.sign, LIMIT, TARGET, s.leg[leg])
             o = s.orders[k]
             o.price, o.leg = limit_price(-s.sign, level, terms.tick), leg
             o.maker, o.taker, o.decided_on = s.maker, s.taker, s.ladder_decided_on
@@ -168,15 +168,15 @@ def protect(
         _place_stop(terms, plan, s, o)
         _measure_risk(terms, s, quantity, reference, rate)
         _share_out(terms, plan, s)
-        _order_stop(rules, s, account)
-        _order_targets(rules, terms, plan, s, account, o.scale)
+        _order_stop(s, account)
+        _order_targets(terms, plan, s, account, o.scale)
         return 0
     if o.id != s.first_order and plan_of(rules, o.plan).has_exits:
         account.warnings |= LATER_EXITS_IGNORED
     ladder = plan_of(rules, s.ladder)
     _share_out(terms, ladder, s)
     resize(s, account)
-    _order_targets(rules, terms, ladder, s, account, s.scale)
+    _order_targets(terms, ladder, s, account, s.scale)
     for leg_order in range(s.n_orders):
         o = s.orders[leg_order]
         if o.role == TARGET and is_live(o):
@@ -203,7 +203,7 @@ def after_target(rules: Record, terms: Record, s: Record, account: Record, o: Re
     if o.leg + 1 == plan.break_even_after:
         level = stop_price(-s.sign, s.entry, terms.tick)
         if protective_order(s) == NONE:
-            _stop_order_at(rules, s, account, level)
+            _stop_order_at(s, account, level)
             s.orders[s.n_orders - 1].decided_on = s.decided_on
             s.stop_why = BREAK_EVEN
         _raise_stop(s, level, BREAK_EVEN)
@@ -212,8 +212,8 @@ def after_target(rules: Record, terms: Record, s: Record, account: Record, o: Re
 
 
 @phase
-def _stop_order_at(rules: Record, s: Record, account: Record, level: float) -> None:
-    k = new_order(rules, s, account, -s.sign, STOP, PROTECTIVE_STOP, s.quantity)
+def _stop_order_at(s: Record, account: Record, level: float) -> None:
+    k = new_order(s, account, -s.sign, STOP, PROTECTIVE_STOP, s.quantity)
     o = s.orders[k]
     o.price, o.fresh, o.maker, o.taker = level, False, s.maker, s.taker
 
@@ -252,32 +252,32 @@ def trail(
         if nearer(sign, level, s.runner_level):
             s.runner_level = level
         if s.runs:
-            _follow(rules, s, account, s.runner_level)
+            _follow(s, account, s.runner_level)
     if plan.trail_kind != ABSENT and not (plan.trail_kind != AT_PCT and np.isnan(distance)):
         raw = trail_below(plan.trail_kind, plan.trail, sign, s.highest, plan.trail * distance)
         level = stop_price(-sign, raw, terms.tick)
         if nearer(sign, level, s.trail_level):
             s.trail_level = level
-        _follow(rules, s, account, s.trail_level)
+        _follow(s, account, s.trail_level)
     return 0
 
 
 @phase
-def _follow(rules: Record, s: Record, account: Record, level: float) -> None:
+def _follow(s: Record, account: Record, level: float) -> None:
     if protective_order(s) == NONE:
-        _stop_order_at(rules, s, account, level)
+        _stop_order_at(s, account, level)
         s.stop_why = TRAILED
     else:
         _raise_stop(s, level, TRAILED)
 
 
-@unit("rules terms state account float")
-def move_stop(rules: Record, terms: Record, s: Record, account: Record, price: float) -> int:
+@unit("terms state account float")
+def move_stop(terms: Record, s: Record, account: Record, price: float) -> int:
     """A decision moves the stop, to either side."""
     level = stop_price(-s.sign, price, terms.tick)
     k = protective_order(s)
     if k == NONE:
-        _stop_order_at(rules, s, account, level)
+        _stop_order_at(s, account, level)
     else:
         s.orders[k].price = level
     s.stop_level, s.stop_why = level, STOPPED
@@ -296,5 +296,5 @@ def move_targets(rules: Record, terms: Record, s: Record, account: Record, plan:
     wanted = plan_of(rules, plan)
     _share_out(terms, wanted, s)
     s.ladder_decided_on = account.t
-    _order_targets(rules, terms, wanted, s, account, 1.0)
+    _order_targets(terms, wanted, s, account, 1.0)
     return 0

@@ -292,10 +292,10 @@ def _take(
     s.tier = account.tier
 
 
-@unit("rules state account int")
-def exit_order(rules: Record, s: Record, account: Record, why: int) -> int:
+@unit("state account int")
+def exit_order(s: Record, account: Record, why: int) -> int:
     """An order to leave with everything, at the market."""
-    k = new_order(rules, s, account, -s.sign, MARKET, EXIT, s.quantity)
+    k = new_order(s, account, -s.sign, MARKET, EXIT, s.quantity)
     o = s.orders[k]
     o.why, o.everything = why, True
     if why in (TIME, SESSION_CLOSE, LIQUIDATED):
@@ -318,7 +318,7 @@ def leave(
     free: int,
 ) -> int:
     """Leave with everything whatever volume says; `free`: at the price itself, without half-spread and slippage."""
-    k = exit_order(rules, s, account, why)
+    k = exit_order(s, account, why)
     o = s.orders[k]
     costs = (0.0, 0.0, 0.0)
     if not free:

@@ -24,9 +24,8 @@ Record = Any
 NEVER = 1 << 62
 
 
-@unit("rules state account int int int float")
+@unit("state account int int int float")
 def new_order(
-    rules: Record,
     s: Record,
     account: Record,
     side: int,

@@ -177,6 +177,37 @@ words_of: Any = _flat_words if numba.config.DISABLE_JIT else _words
 
 
 @intrinsic
+def _copy(_context: Any, source: Any, target: Any) -> Any:
+    def code(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        cgutils.raw_memcpy(builder, arguments[1], arguments[0], ir.Constant(ir.IntType(64), source.size), 1)
+        return context.get_dummy_value()
+
+    return types.none(source, target), code
+
+
+@intrinsic
+def _copy_head(_context: Any, source: Any, target: Any, size: Any) -> Any:
+    def code(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        cgutils.raw_memcpy(builder, arguments[1], arguments[0], arguments[2], 1)
+        return context.get_dummy_value()
+
+    return types.none(source, target, size), code
+
+
+def _copy_fields(source: Any, target: Any, _size: int = 0) -> None:
+    for name in source.dtype.names:
+        target[name] = source[name]
+
+
+copy: Any = _copy_fields if numba.config.DISABLE_JIT else _copy
+"""Copy a record over another of its kind. `orders[k] = o` would be compiled to a load and a store for every byte."""
+
+
+copy_head: Any = _copy_fields if numba.config.DISABLE_JIT else _copy_head
+"""Copy so many bytes of it; nobody looks at the others."""
+
+
+@intrinsic
 def _ahead(_context: Any, values: Any, index: Any) -> Any:
     def code(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)

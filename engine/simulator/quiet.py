@@ -53,6 +53,26 @@ def _within(lows: Any, highs: Any, first: int, end: int, low_band: float, high_b
 
 
 @rule
+def _fetch(tape: Tape, t: int) -> None:
+    """Have what is read on a bar, and on the close before it, brought from memory all at once, while time glides there."""
+    if t < tape.ts.size:
+        ahead(values_of(tape.times), t - 1)
+        ahead(values_of(tape.times), t)
+        ahead(values_of(tape.closes), t - 1)
+        ahead(values_of(tape.opens), t)
+        ahead(values_of(tape.volumes), t)
+        ahead(values_of(tape.signals), t)
+        ahead(values_of(tape.clock), t)
+        if tape.mark_opens.size:
+            ahead(values_of(tape.mark_opens), t)
+            ahead(values_of(tape.mark_highs), t)
+            ahead(values_of(tape.mark_lows), t)
+            ahead(values_of(tape.mark_closes), t)
+        for column in range(tape.columns.shape[0]):
+            ahead(values_of(tape.columns), column * tape.ts.size + t - 1)
+
+
+@rule
 def _stretch(tape: Tape, account: Record, first: int, end: int) -> tuple[int, int, int]:
     """What stands in the calendar of `first`, where the stretch from it on ends, and what stands in that of its last bar.
 
@@ -68,19 +88,11 @@ def _stretch(tape: Tape, account: Record, first: int, end: int) -> tuple[int, in
     if here & DECIDES:
         return here, first + 1, here
     stop, there = touched[k] >> 8, touched[k] & 255
+    if there & ~NEW_DAY:
+        _fetch(tape, stop if there & LOUD else stop + 1)
     if stop < end and not there & ~DECIDES:
         return here, stop + 1, there
     return here, min(end, stop), 0
-
-
-@rule
-def _fetch(tape: Tape, t: int) -> None:
-    """Have the columns of a bar on which something is known to happen brought from memory while time glides there."""
-    if t < tape.ts.size:
-        ahead(values_of(tape.opens), t)
-        ahead(values_of(tape.volumes), t)
-        ahead(values_of(tape.signals), t)
-        ahead(values_of(tape.times), t - 1)
 
 
 @rule
@@ -263,7 +275,6 @@ def glide(tape: Tape, desk: Desk, logs: Logs, first: int, end: int) -> int:
             break
         before = account.equity
         quiet = stop
-        _fetch(tape, stop)
         if h.trails:
             if not (h.reach_low < np.inf and _follows(s)):
                 break
@@ -273,6 +284,8 @@ def glide(tape: Tape, desk: Desk, logs: Logs, first: int, end: int) -> int:
             quiet = _worth_over(tape, logs, h, account, rate, first, quiet, least)
             if h.units != 0.0:
                 _see_over(tape, h, first, quiet)
+        if quiet < stop:
+            _fetch(tape, quiet)
         if quiet == first:
             break
         if here & NEW_DAY:
@@ -280,5 +293,5 @@ def glide(tape: Tape, desk: Desk, logs: Logs, first: int, end: int) -> int:
         _write_over(tape, logs, h, account, rate, first, quiet)
         first = quiet
         if quiet == stop and there & DECIDES:
-            decide(tape, desk, logs, account, stop - 1)
+            decide(tape, desk, logs, account, stop - 1, there)
     return first

@@ -45,7 +45,7 @@ from engine.simulator.paths import (
     what_is_reached,
     worth_at_close,
 )
-from engine.simulator.pointers import values_of
+from engine.simulator.pointers import ahead, copy, copy_head, values_of
 from engine.simulator.positions import relock, see, unrealised
 from engine.simulator.prices import floor_to, value
 from engine.simulator.schema import ORDER, STATE
@@ -92,8 +92,8 @@ from engine.simulator.words import (
 Record = Any
 NO_ALARM = 1 << 62
 LOUD = EVENTS_HERE | SESSION_STARTS | SESSION_ENDS | WINDOW_ENDS
-_HEAD = STATE.fields["orders"][1] // 8  # type: ignore[index]  # words before the orders
-_ORDER = ORDER.itemsize // 8
+_HEAD = STATE.fields["orders"][1]  # type: ignore[index]  # bytes before the orders
+_ORDER = ORDER.itemsize
 
 
 # Waking and resting
@@ -125,7 +125,8 @@ def _load(tape: Tape, cell: Record, t: int, i: int) -> None:
 
 @rule
 def _wake(rules: Record, terms: Record, h: Record, s: Record, cell: Record) -> None:
-    s.low_seen, s.high_seen = min(s.low_seen, h.low_seen), max(s.high_seen, h.high_seen)
+    if s.quantity > 0.0:
+        s.low_seen, s.high_seen = min(s.low_seen, h.low_seen), max(s.high_seen, h.high_seen)
     h.low_seen, h.high_seen = np.inf, -np.inf
     s.mark = h.mark
     s.taken, s.room, s.taker_room, s.here = 0.0, np.inf, np.inf, cell.open
@@ -322,9 +323,9 @@ def _exits_are_due(rules: Record, s: Record, account: Record) -> None:
     """A time stop; a session close that a missing bar swallowed."""
     plan = plan_of(rules, s.plan)
     if plan.time_stop_bars > 0 and account.t >= s.entry_bar + plan.time_stop_bars and not _leaves_for(s, TIME):
-        exit_order(rules, s, account, TIME)
+        exit_order(s, account, TIME)
     if outlived_its_session(plan, s, account) and not leaves_altogether(s):
-        exit_order(rules, s, account, SESSION_CLOSE)
+        exit_order(s, account, SESSION_CLOSE)
 
 
 @phase
@@ -463,8 +464,7 @@ def _act_by_id(tape: Tape, desk: Desk, logs: Logs, account: Record, exits: int) 
 @rule
 def _copy_state(desk: Desk, source: int, target: int) -> None:
     """Without the room for orders that is empty."""
-    for word in range(_HEAD + desk.states[source].n_orders * _ORDER):
-        desk.state_words[target, word] = desk.state_words[source, word]
+    copy_head(desk.states[source], desk.states[target], _HEAD + desk.states[source].n_orders * _ORDER)
 
 
 @unit("tape desk int")
@@ -474,7 +474,7 @@ def _walk_both(tape: Tape, desk: Desk, i: int) -> int:
     n = desk.states.size - 2
     for path in range(2):
         _copy_state(desk, i, n + path)
-        desk.accounts[1 + path] = desk.accounts[0]
+        copy(desk.accounts[0], desk.accounts[1 + path])
         box = desk.boxes[1 + path]
         box.n_fills, box.n_trades, box.first_new = 0, 0, desk.accounts[0].n_orders + 1
         walk(
@@ -492,7 +492,7 @@ def _walk_both(tape: Tape, desk: Desk, i: int) -> int:
     if not same_fills(desk.boxes[1], desk.boxes[2]):
         mark_what_the_other_lacks(desk.boxes[1 + chosen], desk.boxes[2 - chosen])
     _copy_state(desk, n + chosen, i)
-    desk.accounts[0] = desk.accounts[1 + chosen]
+    copy(desk.accounts[1 + chosen], desk.accounts[0])
     return 1 + chosen
 
 
@@ -556,7 +556,7 @@ def _expire(s: Record, account: Record, slot: int) -> int:
 @unit("rules terms state account box cell")
 def _close_session(rules: Record, terms: Record, s: Record, account: Record, box: Record, cell: Record) -> int:
     if s.quantity > 0.0 and plan_of(rules, s.plan).session_close and not leaves_altogether(s):
-        k = exit_order(rules, s, account, SESSION_CLOSE)
+        k = exit_order(s, account, SESSION_CLOSE)
         attempt(rules, terms, s, account, box, cell, k, cell.close, 0)
     return 0
 
@@ -627,13 +627,16 @@ def _put_to_rest(desk: Desk, account: Record) -> None:
 @rule
 def _mark(rules: Record, desk: Desk, logs: Logs, account: Record, t: int) -> None:
     equity, gross = account.cash, 0.0
-    hots = rules.hots
+    hots, converts = rules.hots, rules.converts
     for i in range(desk.hots.size):
         h = hot_at(hots, i)
-        if h.units != 0.0 or h.coin != 0.0:
-            rate = desk.cells[i].rate if rules.converts else 1.0
+        rate = desk.cells[i].rate if converts else 1.0
+        if h.coin != 0.0:
             equity += worth(h) * rate
-            gross += (abs(h.units) * h.mark + (abs(h.coin) / h.mark if h.coin != 0.0 else 0.0)) * rate
+            gross += (abs(h.units) * h.mark + abs(h.coin) / h.mark) * rate
+        else:  # without a branch on what is held, which no processor foresees
+            equity += (h.units * h.mark + h.offset) * rate if h.units != 0.0 else 0.0
+            gross += abs(h.units) * h.mark * rate if h.units != 0.0 else 0.0
     account.equity, account.gross = equity, gross
     account.peak = max(account.peak, equity)
     logs.equity[t] = equity
@@ -649,7 +652,7 @@ def _kill(tape: Tape, desk: Desk, account: Record, t: int) -> int:
         s = desk.states[i]
         cancel_entries(s, account, NONE, KILL_SWITCH)
         if s.quantity > 0.0:
-            o, x = s.orders[exit_order(tape.rules[0], s, account, KILLED)], tape.terms[i]
+            o, x = s.orders[exit_order(s, account, KILLED)], tape.terms[i]
             o.sigma = column_of(tape, x.sigma_column, t, i, x.sigma)
             o.mean_volume = column_of(tape, x.volume_column, t, i, x.mean_volume)
         rest(tape.rules[0], tape.terms[i], desk.hots[i], s, account)
@@ -706,9 +709,13 @@ def _wake_who_must(tape: Tape, desk: Desk, account: Record, t: int, loud: bool) 
         quiet = not loud and low > h.low_band and high < h.high_band and (not marked or _marks_are_quiet(tape, h, cell))
         if quiet and (not finer or _waits_for_nothing(h)):
             h.mark = closes[cell]
-            if h.units != 0.0 or h.coin != 0.0:
-                h.low_seen, h.high_seen = min(h.low_seen, low), max(h.high_seen, high)
+            h.low_seen, h.high_seen = (
+                min(h.low_seen, low),
+                max(h.high_seen, high),
+            )  # not asked for where nothing is held
         else:
+            ahead(values_of(tape.opens), cell)
+            ahead(values_of(tape.volumes), cell)
             desk.active[n_active] = i
             n_active += 1
     account.n_active = n_active
@@ -753,10 +760,10 @@ def _rest_all(tape: Tape, desk: Desk, logs: Logs, account: Record) -> None:
 @rule
 def step(tape: Tape, desk: Desk, logs: Logs, t: int) -> None:
     """Bar `t`."""
-    account, rules = desk.accounts[0], tape.rules[0]
-    if tape.clock[t] & NEW_DAY:
+    account, rules, here = desk.accounts[0], tape.rules[0], int(tape.clock[t])
+    if here & NEW_DAY:
         _new_day(account)
-    loud = bool(tape.clock[t] & LOUD) or t >= account.alarm
+    loud = bool(here & LOUD) or t >= account.alarm
     if t >= account.alarm:
         account.alarm = NO_ALARM
     _wake_who_must(tape, desk, account, t, loud)
@@ -771,4 +778,4 @@ def step(tape: Tape, desk: Desk, logs: Logs, t: int) -> None:
         if tape.tiers.size > 1:
             update_tier(tape, desk, account)
         _kill(tape, desk, account, t)
-    decide(tape, desk, logs, account, t)
+    decide(tape, desk, logs, account, t, here)
