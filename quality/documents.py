@@ -121,7 +121,7 @@ for _name, _pattern in _PLAIN.items():
 
 
 def _root(text: str, file: str) -> yaml.Node:
-    line, expected = 1, "lines of `key: value`"
+    line = 1
     try:
         root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
@@ -135,8 +135,8 @@ def _root(text: str, file: str) -> yaml.Node:
     else:
         if isinstance(root, yaml.MappingNode):
             return root
-        found, expected = "is empty" if root is None else "is not a mapping", f"{expected}, the first `schema: 1`"
-    raise ConfigurationError([Problem(file=file, line=line, key="", found=f"the file {found}", expected=expected)])
+        found = "is empty" if root is None else "is not a mapping"
+    raise ConfigurationError([Problem(file=file, line=line, key="", found=f"the file {found}", expected="lines of `key: value`")])
 
 
 def _value(node: yaml.Node, at: Location, file: str, problems: list[Problem]) -> Any:

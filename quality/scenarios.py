@@ -542,7 +542,7 @@ def _unmarked(scenario: Scenario, places: Mapping[str, Mapping[int, int]], clock
     }
     opened = _first_entries(scenario.decisions)
     for name, instrument in scenario.instruments.items():
-        if instrument.leverage > 1 and scenario.rules.liquidate_on == "mark":
+        if instrument.kind != "spot" and instrument.leverage > 1 and scenario.rules.liquidate_on == "mark":
             yield from _unliquidated(name, marked.get(name, set()), opened, places, clock)
     step = timedelta(microseconds=timeframe_us(scenario.timeframe))
     for index, row in enumerate(scenario.funding):

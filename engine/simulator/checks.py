@@ -93,6 +93,8 @@ def _check_instruments(instruments: Sequence[Instrument], rules: Rules, *, marke
                 allowed="1 without mark bars",
                 remedy=remedy,
             )
+        if one.kind == "inverse" and one.margin == "cross":
+            raise OutOfBoundsError(f"{one.id}.margin", one.margin, allowed="isolated where the kind is inverse")
         if one.kind != "spot" and one.margin == "cross" and one.liquidation != "binance":
             remedy = "the other formulas are for isolated margin"
             raise OutOfBoundsError(

@@ -45,6 +45,7 @@ from engine.simulator.words import (
     AT_DISTANCE,
     AT_PCT,
     AT_PRICE,
+    BEFORE_ALL,
     DECISIONS_HERE,
     DELIST,
     DIVIDEND,
@@ -235,12 +236,13 @@ def reset(desk: Desk, tape: Tape, cash: float) -> None:
     hots["low_seen"], hots["high_seen"], hots["mark"] = np.inf, -np.inf, np.nan
     cells["rate"] = 1.0
     states["liquidation"] = np.nan
-    states["last_win_us"], states["last_loss_us"] = -1, -1
+    states["last_win_us"], states["last_loss_us"] = BEFORE_ALL, BEFORE_ALL
     states["low_seen"], states["high_seen"] = np.inf, -np.inf
     states["mark"], states["mark_price"] = np.nan, np.nan
     for name in ("cash", "equity", "peak", "day_equity"):
         accounts[name] = cash
-    accounts["alarm"], accounts["hour"], accounts["day"] = 1 << 62, -1, -1
+    accounts["alarm"], accounts["last_entry_us"] = 1 << 62, BEFORE_ALL
+    accounts["hour"], accounts["day"] = BEFORE_ALL, BEFORE_ALL
     accounts["maker"], accounts["taker"] = tape.tiers["maker"][0], tape.tiers["taker"][0]
     for name, records in (
         ("plans", tape.plans),

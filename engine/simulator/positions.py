@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.simulator.compiled import phase, rule, unit
 from engine.simulator.prices import gain, value
-from engine.simulator.words import BREAK_EVEN, INVERSE, NONE, SPLIT_CASH, SPOT, STOPPED, TRAILED
+from engine.simulator.words import BEFORE_ALL, BREAK_EVEN, INVERSE, SPLIT_CASH, SPOT, STOPPED, TRAILED
 
 Record = Any
 
@@ -159,11 +159,11 @@ def _count_result(s: Record, account: Record, pnl: float, returned: float) -> No
     regime = 0 if np.isnan(s.regime) else int(s.regime)
     account.n_closed += 1.0
     if pnl > 0.0:
-        s.last_win_us, s.last_loss_us, account.streak[regime] = account.now_us, NONE, 0
+        s.last_win_us, s.last_loss_us, account.streak[regime] = account.now_us, BEFORE_ALL, 0
         account.n_wins += 1.0
         account.sum_wins += returned
     elif pnl < 0.0:
-        s.last_loss_us, s.last_win_us = account.now_us, NONE
+        s.last_loss_us, s.last_win_us = account.now_us, BEFORE_ALL
         account.streak[regime] += 1
         account.last_loss_us[regime] = account.now_us
         account.n_losses += 1.0

@@ -155,11 +155,11 @@ def _waiting_entries(rules: Record) -> int:
 @phase
 def _pacing_guard(rules: Record, account: Record, s: Record, regime: float) -> int:
     now = account.close_us
-    if account.last_entry_us > 0 and now - account.last_entry_us < rules.spacing_us:
+    if now - account.last_entry_us < rules.spacing_us:
         return GLOBAL_TRADE_SPACING
     won = s.last_win_us > s.last_loss_us
     since, pause = (s.last_win_us, rules.after_win_us) if won else (s.last_loss_us, rules.after_loss_us)
-    if since >= 0 and now - since < pause:
+    if now - since < pause:
         return SYMBOL_COOLDOWN_ACTIVE
     if rules.max_trades_per_hour < np.inf or rules.max_trades_per_day < np.inf:
         waiting = _waiting_entries(rules)

@@ -177,6 +177,7 @@ ABSENT, AT_PRICE, AT_PCT, AT_DISTANCE = range(4)
 # What stands in the calendar of a bar.
 SPLIT, DIVIDEND, FUNDING_BEFORE, FUNDING_AT_OPEN, FUNDING_INSIDE, DELIST = range(6)
 EVENTS_HERE, NEW_DAY, SESSION_ENDS, DECISIONS_HERE, WINDOW_ENDS, SIGNALS_HERE = 1, 2, 4, 8, 16, 32
+BEFORE_ALL = -(1 << 62)  # a time, an hour or a session before any
 SESSION_STARTS = 64  # as SESSION_ENDS, only where positions are closed with their session
 
 # What an instrument's orders wait for, and what the open of a bar may bring it.

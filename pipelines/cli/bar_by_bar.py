@@ -7,13 +7,15 @@ the answer does not say.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from engine.bars import timeframe_us
 
 Document = Mapping[str, Any]
 _PARTS = ("fees", "spread", "slippage", "impact", "funding", "borrow", "dividends")
@@ -157,17 +159,17 @@ def _carried_in(story: Story, name: str, t: int) -> Iterator[Event]:
     held = any(one["entry_bar"] <= t <= one["exit_bar"] for one in answer["trades"] if one["instrument"] == name)
     held = held or any(one["entry_bar"] <= t for one in answer["open_positions"] if one["instrument"] == name)
     for row in scenario["funding"] if held else ():
-        if row["instrument"] == name and _charged_on(row["at"], stamps) == t:
+        if row["instrument"] == name and _charged_on(row["at"], stamps, scenario["timeframe"]) == t:
             yield Event(
                 f"funding {row['rate']:.4%} at {_clock(row['at'])}",
                 "open at the instant: -quantity x mark x rate",
             )
 
 
-def _charged_on(at: str, stamps: Sequence[str]) -> int:
-    """The bar that an instant lies in: the last that opened no later."""
-    opened = [t for t, ts in enumerate(stamps) if _moment(ts) <= _moment(at)]
-    return opened[-1] if opened else -1
+def _charged_on(at: str, stamps: Sequence[str], timeframe: str) -> int:
+    """The first bar that closes after an instant; -1: none does, and nobody pays."""
+    step = timedelta(microseconds=timeframe_us(timeframe))
+    return next((t for t, ts in enumerate(stamps) if _moment(at) < _moment(ts) + step), -1)
 
 
 def _filled(fill: Document, order: Document | None, bar: Sequence[Any], story: Story) -> Event:

@@ -1451,6 +1451,15 @@ SCENARIOS = {
         ),
         {"fills": [(1, "buy", 1.0, 94.0, "entry"), (1, "sell", 1.0, 94.0, "stop")]},
     ),
+    "pacing counts in years before 1970 too": (
+        world(
+            [[datetime(1962, 1, day, tzinfo=UTC), *FLAT] for day in (1, 2, 3, 4)],
+            buy(),
+            buy(bar=1),
+            risk={"global_trade_spacing": {"seconds": 1_000_000}},
+        ),
+        {"states": [FILLED, refused("global_trade_spacing")]},
+    ),
     "after a loss and a win in one bar the last of them cools down": (
         world(
             [FLAT, FLAT, [94, 98, 92, 98, 1000], FLAT],
