@@ -709,10 +709,7 @@ def _wake_who_must(tape: Tape, desk: Desk, account: Record, t: int, loud: bool) 
         quiet = not loud and low > h.low_band and high < h.high_band and (not marked or _marks_are_quiet(tape, h, cell))
         if quiet and (not finer or _waits_for_nothing(h)):
             h.mark = closes[cell]
-            h.low_seen, h.high_seen = (
-                min(h.low_seen, low),
-                max(h.high_seen, high),
-            )  # not asked for where nothing is held
+            h.low_seen, h.high_seen = min(h.low_seen, low), max(h.high_seen, high)  # unread where nothing is held
         else:
             ahead(values_of(tape.opens), cell)
             ahead(values_of(tape.volumes), cell)
