@@ -136,7 +136,9 @@ def _root(text: str, file: str) -> yaml.Node:
         if isinstance(root, yaml.MappingNode):
             return root
         found = "is empty" if root is None else "is not a mapping"
-    raise ConfigurationError([Problem(file=file, line=line, key="", found=f"the file {found}", expected="lines of `key: value`")])
+    raise ConfigurationError(
+        [Problem(file=file, line=line, key="", found=f"the file {found}", expected="lines of `key: value`")]
+    )
 
 
 def _value(node: yaml.Node, at: Location, file: str, problems: list[Problem]) -> Any:
