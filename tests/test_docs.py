@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import shutil
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,7 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
+@cache
 def identifiers(source: str) -> set[str]:
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):

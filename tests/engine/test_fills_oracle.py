@@ -2514,12 +2514,14 @@ def ids_are_sequential(answer):
             assert order["decided_on"] <= fill["bar"]
 
 
+@pytest.mark.slow
 @laws
 @given(scenarios())
 def test_the_parts_sum_to_the_change_in_equity_and_the_pnl_lies_between_worst_and_best(scenario):
     parts_sum(replayed(scenario))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(portfolios())
 def test_so_they_do_in_a_shared_account_with_marks_and_guards(scenario):
@@ -2528,12 +2530,14 @@ def test_so_they_do_in_a_shared_account_with_marks_and_guards(scenario):
     ids_are_sequential(answer)
 
 
+@pytest.mark.slow
 @laws
 @given(scenarios())
 def test_ids_are_sequential_and_every_fill_names_its_order(scenario):
     ids_are_sequential(replayed(scenario))
 
 
+@pytest.mark.slow
 @laws
 @given(scenarios())
 def test_an_order_fills_no_more_than_its_quantity_and_the_records_agree(scenario):
@@ -2548,6 +2552,7 @@ def test_an_order_fills_no_more_than_its_quantity_and_the_records_agree(scenario
         assert order["status"] != "rejected" or order["filled"] == 0
 
 
+@pytest.mark.slow
 @laws
 @given(scenarios())
 def test_no_bar_gives_more_than_its_volume(scenario):
@@ -2572,6 +2577,7 @@ def test_on_one_bar_adverse_is_no_better_than_likely_and_that_no_better_than_fav
     assert worst - 1e-9 <= likely <= best + 1e-9
 
 
+@pytest.mark.slow
 @laws
 @given(scenarios())
 def test_decisions_on_a_bar_move_nothing_before_the_next(scenario):
@@ -2584,6 +2590,7 @@ def test_decisions_on_a_bar_move_nothing_before_the_next(scenario):
     assert before[0] == before[1]
 
 
+@pytest.mark.slow
 @laws
 @given(scenarios(), st.integers(1, N - 1))
 def test_cut_bars_give_cut_results(scenario, n):

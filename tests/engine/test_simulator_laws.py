@@ -130,6 +130,7 @@ def breaks(law, run):
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(40))
 def test_cut_bars_give_cut_results_over_the_whole_contract(seed):
     scenario = drawn(seeded(seed))

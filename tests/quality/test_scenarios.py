@@ -480,6 +480,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(documents())
 def test_a_scenario_survives_being_written_and_read_again(document: dict[str, Any]) -> None:
