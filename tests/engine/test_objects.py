@@ -66,7 +66,8 @@ def before_and_after(tmp_path_factory):
     shutil.copytree(ENGINE, copied / "engine", ignore=shutil.ignore_patterns("__pycache__"))
     before = ran(copied, BUY)
     edit(copied, "simulator/costs.py", "reference * terms.half_spread", "reference * 2.0 * terms.half_spread")
-    edit(copied, "simulator/drivers.py", "            n += 1\n", "            n += 1 + int(logs.orders[10**6].id)\n")
+    end = "            n += 1\n    return n\n"  # of `close_books`
+    edit(copied, "simulator/drivers.py", end, end.replace("n += 1", "n += 1 + int(logs.orders[10**6].id)"))
     return before, ran(copied, BUY)
 
 
