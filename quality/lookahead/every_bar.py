@@ -41,7 +41,7 @@ ANCHORED_BARS = 64
 WHOLE_CUTS = 16
 COMPILED_CUTS = 1_000
 RELATIVE = 1e-8
-_ROWS = 4_000_000  # of stacked cuts that are computed at once
+_ROWS = 1_000_000  # of cuts that are computed at once: what fits into a processor's cache
 
 Integers = NDArray[np.int64]
 
@@ -211,37 +211,41 @@ def aligned(
 def _proved(node: Node) -> Iterator[tuple[str, Break]]:
     """At most one break of either law."""
     compiled = node.column.kernel is not None or is_compiled(node.expression)
-    bars = np.arange(node.values.len(), dtype=np.int64)
-    exact = _spread(bars, COMPILED_CUTS) if compiled else bars
+    alone = np.zeros(0, np.int64) if node.is_anchored else _undisturbed(node, for_good=compiled)
+    said = end_to_end(node, alone)
+    differs = _different(said, node.values.gather(alone)).to_numpy()
+    rest = np.setdiff1d(np.arange(node.values.len()), alone[~differs], assume_unique=True)
+    exact = _spread(rest, COMPILED_CUTS) if compiled else rest
     cut, uncut = stacked(node, exact)
     if (wrong := _different(cut, uncut).arg_true()).len():
         yield "prefix", _break(node, int(exact[wrong[0]]), cut[wrong[0]], uncut[wrong[0]])
-        return
-    if repainted := _repainted(node, exact):
+    elif repainted := _repainted(node):
         yield "prefix", repainted
-        return
-    if node.is_anchored:
-        return
-    said, at = (end_to_end(node), _undisturbed(node)) if compiled else (cut, bars)
-    drifted = at[_beyond_rounding(said, node.values).gather(at).to_numpy()]
-    if drifted.size:
-        yield _far_or_old(node, said, drifted)
+    elif not node.is_anchored:
+        drifted = dict([*_drifted(node, alone[differs], said.filter(differs)), *_drifted(node, exact, cut)])
+        if drifted:
+            yield _far_or_old(node, dict(sorted(drifted.items())))
 
 
-def _far_or_old(node: Node, said: pl.Series, drifted: Integers) -> tuple[str, Break]:
-    """Where short data say another thing than all data: do later ones make the difference, or older ones?"""
-    for bar in _spread(drifted, WHOLE_CUTS).tolist():
+def _drifted(node: Node, bars: Integers, said: pl.Series) -> Iterator[tuple[int, Any]]:
+    rows = _beyond_rounding(said, node.values.gather(bars)).arg_true().to_numpy()
+    return zip(bars[rows].tolist(), said.gather(rows).to_list(), strict=True)
+
+
+def _far_or_old(node: Node, said: Mapping[int, Any]) -> tuple[str, Break]:
+    """Bars on which short data say another thing than all data: do later ones make the difference, or older ones?"""
+    for bar in _spread(np.array([*said]), WHOLE_CUTS).tolist():
         known = _value(node, 0, bar + 1).tail(1)
         if _beyond_rounding(known, node.values.slice(bar, 1))[0]:
             return "prefix", _break(node, bar, known[0], node.values[bar])
-    bar = int(drifted[0])
+    bar = next(iter(said))
     why = f"with {node.memory} bars of history, which is its lookback and warm-up, {_shown(said[bar])}"
     return "warm_up", Break(node, bar, said[bar], node.values[bar], why)
 
 
-def _repainted(node: Node, bars: Integers) -> Break | None:
+def _repainted(node: Node) -> Break | None:
     """What is said of any bar on the data of a later one, at some of them."""
-    for last in _spread(bars, WHOLE_CUTS).tolist():
+    for last in _spread(np.arange(node.values.len()), WHOLE_CUTS).tolist():
         cut = _value(node, 0, last + 1)
         if (wrong := _different(cut, node.values.head(last + 1)).arg_true()).len():
             return _break(node, int(wrong[0]), cut[wrong[0]], node.values[wrong[0]])
@@ -299,25 +303,35 @@ def _ranges(begins: Integers, ends: Integers) -> tuple[Integers, Integers]:
     return np.arange(int(lengths.sum())) - np.repeat(before - begins, lengths), groups
 
 
-def end_to_end(node: Node) -> pl.Series:
-    """The node's value on the last bars of its memory and no others, at every bar, in few calls; null before."""
-    height, window = node.inputs.height, node.memory + 1
-    values = [pl.Series([None] * min(window - 1, height), dtype=node.values.dtype)]
-    bars = np.arange(window - 1, height)
-    for some in np.array_split(bars, max(1, bars.size * window // _ROWS)):
-        rows, _ = _ranges(some - window + 1, some + 1)
-        laid = node.inputs.select(pl.all().gather(rows)).with_columns(node.expression.alias("value"))["value"]
-        values.append(laid.gather_every(window, window - 1))
+def end_to_end(node: Node, bars: Integers) -> pl.Series:
+    """The node's value at `bars` on their memory, with no null in it; what comes before and after is of other bars."""
+    window = node.memory + 1
+    columns = {
+        name: np.lib.stride_tricks.sliding_window_view(_array(node.inputs[name]), window)
+        for name in node.inputs.columns * bool(bars.size)
+    }
+    per_call, values = max(1, _ROWS // window), [node.values.clear()]
+    for begin in range(0, bars.size, per_call):
+        first = bars[begin : begin + per_call] - node.memory
+        laid = pl.DataFrame({name: rows[first].ravel() for name, rows in columns.items()})
+        values.append(laid.with_columns(node.expression.alias("value"))["value"].gather_every(window, window - 1))
     return pl.concat(values)
 
 
-def _undisturbed(node: Node) -> Integers:
-    """The bars whose memory has no null in it and that no null lies before, but for those at the start of the series."""
+def _array(values: pl.Series) -> NDArray[Any]:
+    return (values.fill_null(value=False) if values.dtype == pl.Boolean else values).to_numpy()
+
+
+def _undisturbed(node: Node, *, for_good: bool) -> Integers:
+    """The bars without a null in their memory; `for_good`: nor anywhere before, but for the start of the series."""
     known = node.inputs.select(pl.all_horizontal(pl.all().is_not_null())).to_series().to_numpy()
-    first = int(np.argmax(known)) if known.any() else known.size
-    nulls = np.flatnonzero(~known[first:])
-    end = first + int(nulls[0]) if nulls.size else known.size
-    return np.arange(min(first + node.memory, end), end)
+    unknown = np.concatenate([[0], np.cumsum(~known)])
+    if for_good:
+        first = int(np.argmax(known))
+        begin, end = first + node.memory, int(np.searchsorted(unknown, unknown[first], side="right")) - 1
+        return np.arange(begin, end)
+    bars = np.arange(node.memory, known.size)
+    return bars[unknown[bars + 1] == unknown[bars - node.memory]]
 
 
 def _value(node: Node, begin: int, end: int) -> pl.Series:
