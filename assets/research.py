@@ -94,7 +94,7 @@ def plan_of(project: Project, definition: StrategyDefinition) -> "Plan":
     """What the YAML files say, as the engine wants it."""
     from engine.backtest import Plan
     from engine.costs import FeePeriod, FeeTier
-    from engine.simulator.inputs import PerShare, Rules, Slippage
+    from engine.simulator.inputs import Entry, PerShare, Rules, Slippage
     from engine.simulator.scenario import exits_of, guards_of, size_of
 
     configuration = definition.configuration
@@ -121,6 +121,8 @@ def plan_of(project: Project, definition: StrategyDefinition) -> "Plan":
             liquidate_on_last=costs.liquidate_on == "last",
             delisting_recovery=costs.delisting_recovery,
             guards=guards_of(guards.model_dump(by_alias=True) if guards else {}),
+            entry=Entry(**configuration.order.model_dump(exclude={"rebalance_band"})),
+            rebalance_band=configuration.order.rebalance_band,
         ),
         rates=_rates(configuration, dataset),
         delisted={one.id: one.delisted for one in traded if one.delisted},
@@ -134,7 +136,7 @@ def plan_document(project: Project, definition: StrategyDefinition, params: Mapp
     configuration = definition.configuration
     dataset = project.datasets[configuration.dataset]
     guards = guards_named(project, definition)
-    said = configuration.model_dump(mode="json", include={"timeframe", "account", "size", "fx", "magnify"})
+    said = configuration.model_dump(mode="json", include={"timeframe", "account", "size", "order", "fx", "magnify"})
     return {
         "params": dict(params),
         **said,

@@ -40,7 +40,13 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Truths = NDArray[np.bool_]
 _SIGNALS = {"enter": "enter_long", "exit": "exit_long", "enter_short": "enter_short", "exit_short": "exit_short"}
-_NUMBERS = {"stop": "stop_distances", "strength": "strengths", "confidence": "confidences"}
+_NUMBERS = {
+    "stop": "stop_distances",
+    "strength": "strengths",
+    "confidence": "confidences",
+    "target": "targets",
+    "weight": "weights",
+}
 _DAILY = "1d"
 Read = TypeVar("Read")
 
@@ -200,7 +206,7 @@ def sweep(
     """`run` on the bars `rows` for each of so many decisions; gives what `read` makes of each equity curve.
 
     One market is laid out once, and memory does not grow with their number: decisions are made when their turn comes,
-    and curves are written over.
+    and curves are written over. Decisions that say more than signals are run one by one.
     """
     first, end = rows
     if plan.capital == "sleeves":  # an account for each instrument: nothing is shared between their runs
@@ -208,13 +214,28 @@ def sweep(
     bars, silent = _heard(on, _silent(on), (first, end))
     check(bars, silent, plan.instruments, plan.rules)
 
+    eloquent: list[int] = []
+
     def write(k: int, signals: NDArray[np.int8]) -> None:
-        said = signals_of(_heard(on, decide_on[k](), rows)[1])
+        decided = decide_on[k]()
+        if says_more(decided):
+            eloquent.append(k)
+            return
+        said = signals_of(_heard(on, decided, rows)[1])
         if said.size:
             signals[:] = said
 
     tape = tape_of(bars, silent, plan.instruments, plan.rules)
-    return run_sweep(tape, plan.rules.cash, write, len(decide_on), read=lambda equity: read(equity[first:]))
+    found = run_sweep(tape, plan.rules.cash, write, len(decide_on), read=lambda equity: read(equity[first:]))
+    for k in eloquent:
+        found[k] = read(run(on, decide_on[k](), plan, rows=rows).equity)
+    return found
+
+
+def says_more(decided: inputs.Decisions) -> bool:
+    """Do these decisions move money by more than signals: by stops, targets or what a regime makes of sizes?"""
+    moving = (decided.multipliers, decided.refusals, decided.regimes, decided.targets, decided.weights)
+    return any(column is not None for column in moving) or not np.isnan(decided.stop_distances).all()
 
 
 def _silent(on: Grid) -> inputs.Decisions:
@@ -229,6 +250,9 @@ def _heard(on: Grid, decided: inputs.Decisions, rows: tuple[int, int]) -> tuple[
     bars, on_them = part(on, decided, (0, end))
     inside = np.arange(end)[:, None] >= first
     heard: dict[str, Any] = {name: getattr(on_them, name) & inside for name in inputs.SIGNALS}
+    for name in ("targets", "weights"):
+        if (wanted := getattr(on_them, name)) is not None:
+            heard[name] = np.where(inside, wanted, np.nan)
     return bars, on_them._replace(**heard)
 
 

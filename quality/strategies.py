@@ -9,6 +9,7 @@
     account: {cash: 100000, currency: USD, capital: shared}     # or sleeves: equal parts, an account each
     size: {model: risk_per_trade, risk: 0.005, cap: 0.2}        # one of quality/sizing.py
     exits: {stop: {atr: 2, length: 14}, targets: default}       # and trails, time stops, session closes
+    order: {type: limit, offset_bps: 5, ttl_bars: 3}            # how it is sent; at market where left out
     costs: bitfinex             # a section of policies/costs.yaml
     risk: cautious              # a section of policies/risk.yaml, or guards of its own: {max_drawdown: 0.2}
     fx: {BTC: BTCUSD.BITFINEX}  # the series that converts what settles in another currency than the account's
@@ -29,7 +30,19 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, Tag, model_validator
 
-from quality.configuration import Currency, Filled, Name, Number, Positive, Record, Text, Timeframe, matching, refuse
+from quality.configuration import (
+    Currency,
+    Filled,
+    Name,
+    NonNegative,
+    Number,
+    Positive,
+    Record,
+    Text,
+    Timeframe,
+    matching,
+    refuse,
+)
 from quality.datasets import Dataset, Instrument, InstrumentId
 from quality.errors import Refusal
 from quality.exits import (
@@ -179,6 +192,22 @@ class Exits(Record):
             yield Refusal(("break_even_after",), f"at most the targets after which something is left ({most})")
 
 
+class Order(Record):
+    """How what is decided is sent: at market, or entries as a limit so far on the better side of the close."""
+
+    type: Literal["market", "limit"] = "market"
+    offset_bps: Annotated[float, Field(ge=0, lt=10_000)] = _left_out(default=0.0)
+    ttl_bars: Count | None = _left_out()  # what has not filled by then expires
+    post_only: bool = _left_out(default=False)
+    rebalance_band: NonNegative = 0.0  # share of equity; no order for a change of a target below it
+
+    @model_validator(mode="after")
+    def _means_something(self) -> Self:
+        limited = [name for name in ("offset_bps", "ttl_bars", "post_only") if name in self.model_fields_set]
+        refuse(Refusal((name,), "type: limit beside it") for name in limited if self.type == "market")
+        return self
+
+
 class WalkForward(Record):
     """Lengths in sessions of the data set's calendar."""
 
@@ -233,6 +262,7 @@ class StrategyConfiguration(Record):
     params: dict[Name, Parameter] = Field(default_factory=dict)
     size: Sizer
     exits: Exits = Exits()
+    order: Order = _left_out(default=Order())
     costs: Name
     risk: Risk | None = _left_out()
     fx: dict[Currency, InstrumentId] = Field(default_factory=dict, exclude_if=lambda series: not series)
