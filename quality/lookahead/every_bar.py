@@ -31,8 +31,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from engine.causal import Column
-from engine.evaluation import Frames, evaluate
 from quality.lookahead.laws import Law, broken, held
+from quality.lookahead.market import Market
 from quality.lookahead.polars_nodes import is_compiled
 
 BLOCK = 32
@@ -44,17 +44,6 @@ RELATIVE = 1e-8
 _ROWS = 1_000_000  # of cuts that are computed at once: what fits into a processor's cache
 
 Integers = NDArray[np.int64]
-
-
-class Market(NamedTuple):
-    """The bar frames of one instrument, and of those it may look at, by instrument and timeframe."""
-
-    instrument: str
-    frames: Mapping[str, Frames]
-
-    def seen_from(self, instrument: str, timeframe: str, columns: Mapping[str, Column]) -> pl.DataFrame:
-        """Columns as the engine computes them on one instrument's bars of a timeframe."""
-        return evaluate(columns, self.frames[instrument], timeframe, instrument=instrument, others=self.frames)
 
 
 class Node(NamedTuple):
@@ -99,7 +88,7 @@ def every_bar(columns: Mapping[str, Column], market: Market, timeframe: str) -> 
     Returns:
         The three laws. The first bar is that on which the first broken node breaks, or the one that sees it.
     """
-    clock = market.frames[market.instrument][timeframe]["known_at"]
+    clock = market.bars(timeframe)["known_at"]
     if clock.is_empty():
         return [broken(law, "there is no bar to check") for law in ("prefix", "warm_up", "alignment")]
     nodes, misaligned = computed(columns, market, timeframe)
@@ -159,7 +148,7 @@ def _node(column: Column, of: str, operands: list[pl.Series], market: Market) ->
     beside = frame.with_columns(values.alias(name) for name, values in zip(names, operands, strict=True))
     if column.across is not None:
         beside, peers = _with_peers(column, beside, market)
-        expression = column.across([pl.col(peer) for peer in peers], pl.col("operand 0"))
+        expression = column.across([pl.col(peer) for peer in peers], pl.col(f"value of {instrument}"))
     else:
         expression = column.function(*map(pl.col, names))
     inputs = beside.select(*dict.fromkeys(expression.meta.root_names()))
@@ -173,10 +162,10 @@ def _with_peers(column: Column, beside: pl.DataFrame, market: Market) -> tuple[p
     """What every instrument says at the instants of these bars, laid beside them."""
     (operand,) = column.operands
     names = []
-    for peer, frames in market.frames.items():
-        if column.timeframe in frames:
+    for peer in market.asked:
+        if column.timeframe in market.frames[peer]:
             names.append(f"value of {peer}")
-            said = market.seen_from(peer, column.timeframe, {names[-1]: operand})
+            said = market.computed({names[-1]: operand}, (peer, column.timeframe))
             rows = _rows_at(said["known_at"], beside["known_at"])
             values = said[names[-1]].gather(pl.Series(np.maximum(rows, 0)))
             beside = beside.with_columns(pl.when(pl.Series(rows >= 0)).then(values).alias(names[-1]))
@@ -194,8 +183,8 @@ def aligned(
     column: Column, place: tuple[str, str], market: Market, *, of: str
 ) -> tuple[pl.Series, list[Break]]:
     """A column of other bars as the engine lays it beside those of `place`, and the first that is not as it must be."""
-    there = market.seen_from(*_place(column, market), {"value": column})
-    here = market.seen_from(*place, {"value": column})
+    there = market.computed({"value": column}, _place(column, market))
+    here = market.computed({"value": column}, place)
     known, instants = (frame["known_at"].to_physical().to_numpy() for frame in (there, here))
     rows = np.searchsorted(known, instants, side="right") - 1
     expected = pl.select(pl.when(pl.Series(rows >= 0)).then(there["value"].gather(np.maximum(rows, 0)))).to_series()
@@ -363,7 +352,7 @@ def _unlike_the_engine(
     nodes: list[Node], columns: Mapping[str, Column], market: Market, timeframe: str
 ) -> Iterator[Break]:
     """Where the engine, which computes all nodes at once, says another thing than they do one by one."""
-    asked = market.seen_from(market.instrument, timeframe, columns)
+    asked = market.computed(columns, (market.instrument, timeframe))
     of = {node.column.key: node for node in nodes}
     for name, column in columns.items():
         node = of.get(column.key)

@@ -44,6 +44,8 @@ _RUNNING = {"CumSum", "CumMin", "CumMax", "CumCount", "CumProd"}
 _SMOOTHED = {"EwmMean", "EwmStd", "EwmVar"}
 _SHIFTED = {"Shift": "shift", "ShiftAndFill": "shift", "Diff": "difference", "PctChange": "change"}
 
+OPAQUE = "a Python function, which nobody can look into"
+
 _WORDS = {
     "Reverse": "the reversed series",
     "Sort": "the sorted series",
@@ -55,8 +57,8 @@ _WORDS = {
     "Gather": "bars by number",
     "Filter": "fewer bars than there are",
     "Slice": "fewer bars than there are",
-    "AnonymousFunction": "a Python function, which nobody can look into",
-    "AnonymousAgg": "a Python function, which nobody can look into",
+    "AnonymousFunction": OPAQUE,
+    "AnonymousAgg": OPAQUE,
 }
 
 
@@ -65,7 +67,7 @@ def offences(expression: pl.Expr) -> list[str]:
     try:
         tree = json.loads(expression.meta.serialize(format="json"))
     except pl.exceptions.PolarsError:  # polars writes everything down but functions of Python
-        return [_WORDS["AnonymousFunction"]]
+        return [OPAQUE]
     return list(dict.fromkeys(_offences(tree)))
 
 
@@ -145,7 +147,7 @@ def _window(options: Mapping[str, Any]) -> Iterator[str]:
         name = function if isinstance(function, str) else next(iter(function))
         yield f"a centred window ({name.lower()} of {said['window_size']} bars)"
     if function == "Map":
-        yield _WORDS["AnonymousFunction"]
+        yield OPAQUE
 
 
 def _filled(strategy: Node) -> Iterator[str]:

@@ -27,7 +27,7 @@ def static_walk(columns: Mapping[str, Column]) -> Law:
     for name, column in columns.items():
         for node in walked(column):
             nodes += 1
-            for offence in of_node(node):
+            for offence in offences_of(node):
                 found.setdefault(f"{node} uses {offence}", name)
     if not found:
         return held("static_walk", f"{nodes} nodes of {len(columns)} columns are all known to be causal")
@@ -52,7 +52,7 @@ def walked(column: Column) -> Iterator[Column]:
     return visit(column)
 
 
-def of_node(node: Column) -> list[str]:
+def offences_of(node: Column) -> list[str]:
     """What is wrong with one node alone, its operands taken as given."""
     if node.kernel is not None:
         return [] if _is_own(node.kernel) else [f"a function of arrays that is not the engine's own ({node.kernel})"]
