@@ -25,6 +25,7 @@ from quality.evidence import Measurement, measured
 from quality.hashes import document_hash
 from quality.policies import Costs
 from quality.risk import Guards
+from quality.sizing import SIGNAL
 from quality.strategies import StrategyConfiguration
 from resources.errors import WindowNotCompleteError
 from resources.lake import Lake
@@ -93,7 +94,7 @@ def plan_of(project: Project, definition: StrategyDefinition) -> "Plan":
     """What the YAML files say, as the engine wants it."""
     from engine.backtest import Plan
     from engine.costs import FeePeriod, FeeTier
-    from engine.simulator.inputs import Entry, PerShare, Rules, Slippage
+    from engine.simulator.inputs import Entry, PerShare, Rules, Size, Slippage
     from engine.simulator.scenario import exits_of, guards_of, size_of
 
     configuration = definition.configuration
@@ -109,7 +110,7 @@ def plan_of(project: Project, definition: StrategyDefinition) -> "Plan":
         instruments=tuple(_instrument(one, costs) for one in traded),
         rules=Rules(
             cash=configuration.account.cash,
-            size=size_of(configuration.size.model_dump()),
+            size=Size("units", 1.0) if configuration.size == SIGNAL else size_of(configuration.size.model_dump()),
             fees=fees or (FeePeriod(_SINCE_EVER_US, (FeeTier(0.0, 0.0, 0.0),)),),
             borrow_bps_per_day=costs.borrow_bps_per_day,
             exits=exits_of(configuration.exits.document),
@@ -126,6 +127,7 @@ def plan_of(project: Project, definition: StrategyDefinition) -> "Plan":
         rates=_rates(configuration, dataset),
         delisted={one.id: one.delisted for one in traded if one.delisted},
         magnify=configuration.magnify,
+        sized=configuration.size != SIGNAL,
         capital=configuration.account.capital,
     )
 

@@ -67,6 +67,7 @@ class Plan(NamedTuple):
     rates: Mapping[str, Rate] = MappingProxyType({})  # by instrument that settles in other money than the account
     delisted: Mapping[str, date] = MappingProxyType({})  # by instrument, its last session
     magnify: str | None = None  # the timeframe of the bars that say which way the price went inside a bar
+    sized: bool = True  # somebody says how much an entry is; the signal itself where it says targets or weights
     capital: Literal["shared", "sleeves"] = "shared"  # sleeves: an equal part of the cash each, and accounts apart
 
 
@@ -140,8 +141,7 @@ def decisions(
     for column, (instrument, rows) in enumerate(zip(plan.instruments, on.rows_of, strict=True)):
         frames = history.frames[instrument.id]
         decided = decide(strategy, frames, plan.timeframe, Market(instrument.id, history.frames, peers, memo))
-        if decided["stop"].is_not_null().any() and not (plan.rules.exits.stop or inputs.Stop()).distances:
-            raise refusal(strategy, "says a stop, and nothing listens: write `stop: signal` under exits")
+        _heard_by_somebody(strategy, decided, plan)
         for signal, name in _SIGNALS.items():
             signals[name][rows, column] = decided[signal].to_numpy()
         for name in ("enter_long", "enter_short"):
@@ -152,6 +152,21 @@ def decisions(
     stops = numbers.pop("stop_distances")
     said: dict[str, Any] = {name: None if np.isnan(values).all() else values for name, values in numbers.items()}
     return inputs.Decisions(**signals, **said, stop_distances=stops, embargoed=on.embargoed)
+
+
+def _heard_by_somebody(strategy: Strategy, decided: pl.DataFrame, plan: Plan) -> None:
+    """Refuse what a strategy says and the plan does not listen to."""
+
+    def says(*names: str) -> bool:
+        return any(decided[name].fill_null(value=False).any() if decided[name].dtype == pl.Boolean
+                   else decided[name].is_not_null().any() for name in names)  # fmt: skip
+
+    if says("stop") and not (plan.rules.exits.stop or inputs.Stop()).distances:
+        raise refusal(strategy, "says a stop, and nothing listens: write `stop: signal` under exits")
+    if says("target", "weight") and plan.sized:
+        raise refusal(strategy, "says how much is to be held, and a size says it too: write `size: signal`")
+    if says("enter", "enter_short") and not plan.sized:
+        raise refusal(strategy, "enters, and `size: signal` leaves how much to it: write a sizer")
 
 
 def _warm_up_of(exits: inputs.Exits) -> int:

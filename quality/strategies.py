@@ -57,7 +57,7 @@ from quality.exits import (
     beyond_whole,
 )
 from quality.risk import Guards
-from quality.sizing import InverseVolatility, RiskParity, RiskPerTrade, Sizer
+from quality.sizing import InverseVolatility, RiskParity, RiskPerTrade, SignalSize
 
 MAX_SETS = 50
 MAX_WINDOWS = 10
@@ -260,7 +260,7 @@ class StrategyConfiguration(Record):
     timeframe: Timeframe
     account: Account
     params: dict[Name, Parameter] = Field(default_factory=dict)
-    size: Sizer
+    size: SignalSize  # of entries; `signal`: the strategy says targets or weights
     exits: Exits = Exits()
     order: Order = _left_out(default=Order())
     costs: Name
