@@ -30,6 +30,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from engine.bars import timeframe_us
 from engine.causal import Column
 from quality.lookahead.laws import Law, broken, held
 from quality.lookahead.market import Market
@@ -44,6 +45,7 @@ RELATIVE = 1e-8
 _ROWS = 1_000_000  # of cuts that are computed at once: what fits into a processor's cache
 
 Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 class Node(NamedTuple):
@@ -97,13 +99,15 @@ def every_bar(columns: Mapping[str, Column], market: Market, timeframe: str) -> 
         for law, one in _proved(node):
             found[law].append(one)
     found["prefix"] += _unlike_the_engine(nodes, columns, market, timeframe)
+    early = closed_early(market, timeframe)
     bars = sum(node.values.len() for node in nodes)
     told = {
         "prefix": f"{len(nodes)} nodes cut at every one of {clock.len()} bars ({bars} values) are as with later data",
         "warm_up": f"{len(nodes)} nodes say the same without what is older than their warm-up, at every bar",
         "alignment": "what is seen of other bars is the newest that has closed, at every bar",
     }
-    return [_law(law, breaks, clock, told[law]) for law, breaks in found.items()]
+    laws = [_law(law, breaks, clock, told[law]) for law, breaks in found.items()]
+    return [early if early and law.law == "alignment" else law for law in laws]
 
 
 def computed(columns: Mapping[str, Column], market: Market, timeframe: str) -> tuple[list[Node], list[Break]]:
@@ -197,6 +201,25 @@ def aligned(
     return here["value"], [Break(node, bar, here["value"][bar], expected[bar], why)]
 
 
+def closed_early(market: Market, timeframe: str) -> Law | None:
+    """The first longer bar that is known before a bar inside it has closed."""
+    for instrument, frames in market.frames.items():
+        base = frames[timeframe].select("session", "ts", "known_at")
+        for name, bars in frames.items():
+            if timeframe_us(name) <= timeframe_us(timeframe):
+                continue
+            longer = bars.select("session", "ts", closes="known_at", begins="ts")
+            inside = base.join_asof(longer, on="ts", by="session", strategy="backward", check_sortedness=False)
+            ends = pl.col("begins").dt.offset_by(f"{timeframe_us(name)}us")
+            early = inside.with_row_index().filter(pl.col("ts") < ends, pl.col("known_at") > pl.col("closes"))
+            if not early.is_empty():
+                first = early.row(0, named=True)
+                detail = f"{instrument}: the {name} bar of {first['begins']} counts as known at {first['closes']}"
+                detail += f", and a {timeframe} bar inside it closes at {first['known_at']}"
+                return broken("alignment", detail, first_bar=int(first["index"]), column=name)
+    return None
+
+
 def _proved(node: Node) -> Iterator[tuple[str, Break]]:
     """At most one break of either law."""
     compiled = node.column.kernel is not None or is_compiled(node.expression)
@@ -211,14 +234,37 @@ def _proved(node: Node) -> Iterator[tuple[str, Break]]:
     elif repainted := _repainted(node):
         yield "prefix", repainted
     elif not node.is_anchored:
-        drifted = dict([*_drifted(node, alone[differs], said.filter(differs)), *_drifted(node, exact, cut)])
+        strange = [bar for bar, _ in _drifted(node, alone[differs], said.filter(differs))]
+        suspected = _spread(np.array(strange, dtype=np.int64), COMPILED_CUTS)
+        again = stacked(node, suspected)[0]  # with nothing before its memory, where other bars were laid
+        drifted = dict([*_drifted(node, suspected, again), *_drifted(node, exact, cut)])
         if drifted:
             yield _far_or_old(node, dict(sorted(drifted.items())))
 
 
 def _drifted(node: Node, bars: Integers, said: pl.Series) -> Iterator[tuple[int, Any]]:
-    rows = _beyond_rounding(said, node.values.gather(bars)).arg_true().to_numpy()
+    """The bars on which short data say another thing than all data, and what they say."""
+    rows = _beyond_rounding(said, node.values.gather(bars), _restlessness(node)[bars]).arg_true().to_numpy()
     return zip(bars[rows].tolist(), said.gather(rows).to_list(), strict=True)
+
+
+def _restlessness(node: Node) -> Floats:
+    """By how much more than in its memory the node's input has moved in one bar, at any time; at least 1.
+
+    What is recursive forgets in proportion to what it is shown: a quiet stretch leaves more of a wild one before it.
+    """
+    factor = np.ones(node.inputs.height)
+    if not node.column.forgets or node.inputs.height <= node.memory:
+        return factor
+    quiet = np.full(node.inputs.height, np.inf)
+    for values in node.inputs.iter_columns():
+        moves = np.abs(np.diff(values.cast(pl.Float64).fill_null(strategy="forward").to_numpy(), prepend=np.nan))
+        moves = np.nan_to_num(moves)
+        before = np.cumsum(moves)
+        inside = (before[node.memory :] - before[: before.size - node.memory]) / node.memory
+        with np.errstate(divide="ignore", invalid="ignore"):
+            quiet[node.memory :] = np.fmin(quiet[node.memory :], moves.max() / np.maximum(inside, 0.0))
+    return np.fmax(factor, quiet)
 
 
 def _far_or_old(node: Node, said: Mapping[int, Any]) -> tuple[str, Break]:
@@ -335,13 +381,14 @@ def _different(left: pl.Series, right: pl.Series) -> pl.Series:
     return left.ne_missing(right)
 
 
-def _beyond_rounding(left: pl.Series, right: pl.Series) -> pl.Series:
-    """More than 1e-8 apart, of the greater or of what is usual for the column; or only one of them known."""
+def _beyond_rounding(left: pl.Series, right: pl.Series, times: Floats | float = 1.0) -> pl.Series:
+    """More than `times` 1e-8 apart, of the greater or of what is usual for the column; or only one of them known."""
     if not right.dtype.is_numeric():
         return _different(left, right)
     usual = right.abs().median() or 0.0
     size = pl.max_horizontal(left.abs(), right.abs(), pl.lit(usual))
-    apart = (left - right).abs() > RELATIVE * pl.select(size).to_series()
+    allowed = pl.Series(np.asarray(times) * RELATIVE * pl.select(size).to_series().fill_null(0.0).to_numpy())
+    apart = (left - right).abs() > allowed
     return apart.fill_null(value=False) | (left.is_null() != right.is_null())
 
 
@@ -380,4 +427,4 @@ def _seen_on(one: Break, clock: pl.Series) -> int:
 
 
 def _shown(value: Any) -> str:
-    return "unknown" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
+    return "unknown" if value is None else str(value)

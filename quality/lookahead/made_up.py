@@ -87,9 +87,9 @@ def _stretches(n: int, rng: np.random.Generator) -> tuple[Floats, Floats, Floats
         moves[begin:end] = rng.normal(drift, volatility, size) if volatility else 0.0
         ranges[begin:end] = np.abs(rng.normal(0, volatility, size)) if volatility else 0.0
         middle = begin + size // 2
-        if kind == 3:  # a crash over five bars, and half of it back
-            moves[middle : middle + 5] = -0.08
-            moves[middle + 5 : min(end, middle + 10)] = 0.04
+        if kind == 3:  # a crash: a third in one bar, more in the next four, and half of it back
+            moves[middle], moves[middle + 1 : middle + 5] = -0.4, -0.05
+            moves[middle + 5 : min(end, middle + 10)] = 0.06
         elif kind == 5:  # a gap either way
             jumps[middle] = rng.choice([-0.15, 0.15])
         elif kind == 6 and middle + 1 < n:  # a spike, gone with the next bar

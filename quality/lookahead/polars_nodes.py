@@ -53,6 +53,8 @@ _WORDS = {
     "Interpolate": "interpolation, which needs the next known value",
     "Len": "the number of bars, which later ones change",
     "Rank": "a rank within the whole column",
+    "Quantile": "a whole-column quantile",
+    "QCut": "whole-column quantiles",
     "Random": "chance",
     "Gather": "bars by number",
     "Filter": "fewer bars than there are",

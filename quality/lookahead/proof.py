@@ -2,7 +2,8 @@
 
 1. `static_walk` over what it says. A tree that polars cannot write down cannot be computed in parts
    either; then the laws that need its parts are not run, which is a failure of them.
-2. On each instrument's bars: every node cut at every bar, and the whole cut at chosen ones.
+2. On each instrument's bars: every node cut at every bar, what is decided held against what the columns say at every
+   bar, and the whole cut at chosen ones.
 3. On made-up bars: the same again, and which of its signals fired there or on real bars.
 """
 
@@ -54,8 +55,23 @@ def proof(strategy: Strategy, market: Market, timeframe: str) -> Proof:
         seen = "its window has what had closed by then: proved with the prefix law"
         laws += [revealed(strategy, market, timeframe, whole), held("warm_up", declared), held("alignment", seen)]
     else:
-        laws = [*every_bar(said, market, timeframe), *laws]
+        laws = [*every_bar(said, market, timeframe), as_said(said, market, timeframe, whole), *laws]
     return Proof(laws, whole)
+
+
+def as_said(said: Mapping[str, Column], market: Market, timeframe: str, whole: pl.DataFrame) -> Law:
+    """What is decided on every bar is what the columns say on it, from the first on which all have been known."""
+    values = market.computed(said, (market.instrument, timeframe)).select(*said)
+    warm = values.select(pl.all_horizontal(pl.all().is_not_null().cum_max())).to_series()
+    for name in (name for name in said if name in whole.columns):
+        known = values[name].fill_null(value=False) if values[name].dtype == pl.Boolean else values[name]
+        expected = pl.select(pl.when(warm).then(known)).to_series()
+        expected = expected.fill_null(value=False) if expected.dtype == pl.Boolean else expected
+        if (wrong := whole[name].ne_missing(expected).arg_true()).len():
+            bar = int(wrong[0])
+            detail = f"{name} is decided as {whole[name][bar]} on the bar of {whole['ts'][bar]}, and its column says"
+            return broken("prefix", f"{detail} {expected[bar]}", first_bar=bar, column=name)
+    return held("prefix", "what is decided on every bar is what the columns say")
 
 
 def rare_states(strategy: Strategy, market: Market, timeframe: str, decided: Mapping[str, pl.DataFrame]) -> Law:
