@@ -15,12 +15,14 @@ import polars as pl
 
 from assets import research
 from assets.universe import by_session
+from engine.causal import Bars, Column
 from engine.errors import EngineError
 from engine.history import History
+from engine.indicators import indicator
 from engine.strategy import Strategy
 from engine.universe import measures
 from quality import sla, tables
-from quality.datasets import Instrument
+from quality.datasets import Dataset, Instrument
 from quality.lookahead.certificate import MINIMUM_BARS, Certificate, certificate, on_enough_bars
 from quality.lookahead.chosen_before import Chosen, embargo, universe
 from quality.lookahead.laws import Law, LawName, broken
@@ -60,16 +62,15 @@ def certificate_of(lake: Lake, project: Project, definition: StrategyDefinition,
     return Given(certify(project, definition, past, plan, known_of(lake, project, definition, last=last)), cached=False)
 
 
-def certify(
-    project: Project, definition: StrategyDefinition, past: History, plan: "Plan", known: Known
-) -> Certificate:
+def certify(project: Project, definition: StrategyDefinition, past: History, plan: "Plan", known: Known) -> Certificate:
     """Prove every law on every instrument."""
     strategy, timeframe = definition.signal(**definition.configuration.parameters()), plan.timeframe
-    traded = [instrument.id for instrument in plan.instruments]
+    dataset = project.datasets[definition.configuration.dataset]
+    traded, features = [instrument.id for instrument in plan.instruments], features_of(dataset)
     laws, decided, n_bars = {}, {}, 0
     for instrument in traded:
         market = Market(instrument, past.frames, traded)
-        found, height = proof(strategy, market, timeframe), market.bars(timeframe).height
+        found, height = proof(strategy, market, timeframe, features), market.bars(timeframe).height
         laws[instrument] = [on_enough_bars(law, height) if law.law == "prefix" else law for law in found.laws]
         decided[instrument] = found.decided
         n_bars += height
@@ -81,6 +82,14 @@ def certify(
     ]
     code = research.identity_of(project, definition)
     return certificate(definition.configuration.key, laws, once=once, bars_checked=n_bars, code=code)
+
+
+def features_of(dataset: Dataset) -> dict[str, Column]:
+    """How the data set's features are computed, by name."""
+    return {
+        name: indicator(feature.indicator, Bars(feature.timeframe or dataset.timeframe), **feature.parameters)
+        for name, feature in dataset.features.items()
+    }
 
 
 def known_of(lake: Lake, project: Project, definition: StrategyDefinition, *, last: date) -> Known:
@@ -178,7 +187,7 @@ def _next_bar(strategy: Strategy, past: History, plan: "Plan") -> Law:
     held = [name for name in ("targets", "weights") if getattr(decided, name) is not None]
 
     def simulate(changed: Mapping[str, Any]) -> dict[str, Any]:
-        kept = {
+        kept: dict[str, Any] = {
             name: values & present if values.dtype == np.bool_ else np.where(present, values, np.nan)
             for name, values in changed.items()
         }

@@ -6,7 +6,6 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -144,7 +143,7 @@ class Opaque(Strategy):
 class Underneath(Stateful):
     """Reads the array that its window is a part of."""
 
-    def on_bar(self, bars: DataWindow, memory: dict[str, Any]) -> Answer:
+    def on_bar(self, bars: DataWindow, memory: dict[str, Any]) -> Answer:  # noqa: ARG002
         known = len(bars)
         everything = bars.close[:].base
         return Answer(enter=bool(known < len(everything) and everything[known] > everything[known - 1]))
@@ -194,11 +193,7 @@ def days_known_from_their_open() -> Market:
         name: {**frames, "1d": frames["1d"].with_columns(known_at=pl.col("ts") + pl.duration(hours=1))}
         for name, frames in honest.frames.items()
     }
-    return replace_frames(honest, frames)
-
-
-def replace_frames(on: Market, frames: Any) -> Market:
-    return on._replace(frames=frames)
+    return honest._replace(frames=frames)
 
 
 def a_great_fall(n_bars: int = 1_680) -> Market:
@@ -236,7 +231,16 @@ RULES = Universe.model_validate(
     {"refresh": "weekly", "window_sessions": 10, "min_traded_value": {"limit": 5_000, "why": "a test"}}
 )
 LISTED = Instrument.model_validate(
-    {"id": "ONE.TEST", "symbol": "one", "quote": "USD", "settle": "USD", "tick": 0.01, "lot": 1, "min_notional": 0, "tier": "a"}
+    {
+        "id": "ONE.TEST",
+        "symbol": "one",
+        "quote": "USD",
+        "settle": "USD",
+        "tick": 0.01,
+        "lot": 1,
+        "min_notional": 0,
+        "tier": "a",
+    }
 )
 
 
@@ -326,7 +330,9 @@ class SinceTheStart(Strategy):
     def signals(self, bars: Bars) -> Signals:
         broke_out = bars.close > bars.high.lag(1)
         level = value_when(broke_out, bars.low)
-        return Signals(enter=broke_out & (bars_since(bars.close < level) > 3), exit=bars.close < bars.close.expanding_mean())
+        return Signals(
+            enter=broke_out & (bars_since(bars.close < level) > 3), exit=bars.close < bars.close.expanding_mean()
+        )
 
 
 class Ranked(Strategy):
@@ -339,7 +345,9 @@ class Ranked(Strategy):
 
 class Weighted(Strategy):
     def signals(self, bars: Bars) -> Signals:
-        return Signals(weight=(bars.close / bars.close.lag(24) - 1.0).clip(-1.0, 1.0), confidence=rsi(bars.close, 5) / 100)
+        return Signals(
+            weight=(bars.close / bars.close.lag(24) - 1.0).clip(-1.0, 1.0), confidence=rsi(bars.close, 5) / 100
+        )
 
 
 class BarByBar(Stateful):

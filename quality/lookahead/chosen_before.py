@@ -47,7 +47,9 @@ def universe(chosen: Mapping[str, Chosen]) -> Law:
                 if decided.row(here) != expected:
                     at = next(n for n, value in enumerate(expected) if decided.row(here)[n] != value)
                     column, day = decided.columns[at], rows["session"][session]
-                    detail = f"{name}: {column} of {day} is {decided[column][here]} when {day} itself is other than it was"
+                    detail = (
+                        f"{name}: {column} of {day} is {decided[column][here]} when {day} itself is other than it was"
+                    )
                     return broken("universe", f"{detail}, else {expected[at]}", first_bar=session, column=column)
     return held("universe", f"{n_changed} changes of a session and those after it move no row up to it")
 
@@ -74,8 +76,10 @@ def embargo(embargoed: Choose, record: pl.DataFrame) -> Law:
         passed=pl.col("passed") != pl.col("turned"),
         enforced=pl.col("enforced") | pl.col("turned"),
     )
-    own = tried.filter("turned").select("session", was="instrument").with_columns(
-        instrument=pl.concat_str("was", pl.lit("/"), tried.filter("turned")["tried"])
+    own = (
+        tried.filter("turned")
+        .select("session", was="instrument")
+        .with_columns(instrument=pl.concat_str("was", pl.lit("/"), tried.filter("turned")["tried"]))
     )
     found = embargoed(stacked.drop("rank", "tried", "turned")).join(own.unique(), on=["session", "instrument"])
     expected = embargoed(record).rename({"instrument": "was", "embargoed": "expected"})
@@ -86,7 +90,9 @@ def embargo(embargoed: Choose, record: pl.DataFrame) -> Law:
         return held("embargo", f"{found.height} sessions with their own verdicts turned round are embargoed as before")
     first = moved.sort("session", "was").row(0, named=True)
     session = int((record["session"].unique().sort() < first["session"]).sum())
-    detail = f"{first['was']}: {first['session']} is embargoed: {first['embargoed']} when its own verdicts are turned round"
+    detail = (
+        f"{first['was']}: {first['session']} is embargoed: {first['embargoed']} when its own verdicts are turned round"
+    )
     return broken("embargo", f"{detail}, else {first['expected']}", first_bar=session, column="embargoed")
 
 

@@ -11,7 +11,6 @@ begin where the strategy's warm-up needs them to; the run they are compared with
 the two are compared exactly. At a few bars all data from the start are kept.
 """
 
-from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np

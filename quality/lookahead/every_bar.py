@@ -142,7 +142,7 @@ def _place(column: Column, market: Market) -> tuple[str, str]:
 
 def _is_plain(node: Node) -> bool:
     """Is it a column of the bars as it stands, or a number?"""
-    return not node.column.operands and node.expression.meta.is_column() or node.expression.meta.is_literal()
+    return (not node.column.operands and node.expression.meta.is_column()) or node.expression.meta.is_literal()
 
 
 def _node(column: Column, of: str, operands: list[pl.Series], market: Market) -> Node:
@@ -183,9 +183,7 @@ def _rows_at(instants: pl.Series, wanted: pl.Series) -> Integers:
     return np.where(there[rows] == asked, rows, -1) if there.size else np.full(asked.size, -1)
 
 
-def aligned(
-    column: Column, place: tuple[str, str], market: Market, *, of: str
-) -> tuple[pl.Series, list[Break]]:
+def aligned(column: Column, place: tuple[str, str], market: Market, *, of: str) -> tuple[pl.Series, list[Break]]:
     """A column of other bars as the engine lays it beside those of `place`, and the first that is not as it must be."""
     there = market.computed({"value": column}, _place(column, market))
     here = market.computed({"value": column}, place)
@@ -244,7 +242,7 @@ def _proved(node: Node) -> Iterator[tuple[str, Break]]:
 
 def _drifted(node: Node, bars: Integers, said: pl.Series) -> Iterator[tuple[int, Any]]:
     """The bars on which short data say another thing than all data, and what they say."""
-    rows = _beyond_rounding(said, node.values.gather(bars), _restlessness(node)[bars]).arg_true().to_numpy()
+    rows = beyond_rounding(said, node.values.gather(bars), _restlessness(node)[bars]).arg_true().to_numpy()
     return zip(bars[rows].tolist(), said.gather(rows).to_list(), strict=True)
 
 
@@ -264,14 +262,15 @@ def _restlessness(node: Node) -> Floats:
         inside = (before[node.memory :] - before[: before.size - node.memory]) / node.memory
         with np.errstate(divide="ignore", invalid="ignore"):
             quiet[node.memory :] = np.fmin(quiet[node.memory :], moves.max() / np.maximum(inside, 0.0))
-    return np.fmax(factor, quiet)
+    most: Floats = np.fmax(factor, quiet)
+    return most
 
 
 def _far_or_old(node: Node, said: Mapping[int, Any]) -> tuple[str, Break]:
     """Bars on which short data say another thing than all data: do later ones make the difference, or older ones?"""
     for bar in _spread(np.array([*said]), WHOLE_CUTS).tolist():
         known = _value(node, 0, bar + 1).tail(1)
-        if _beyond_rounding(known, node.values.slice(bar, 1))[0]:
+        if beyond_rounding(known, node.values.slice(bar, 1))[0]:
             return "prefix", _break(node, bar, known[0], node.values[bar])
     bar = next(iter(said))
     why = f"with {node.memory} bars of history, which is its lookback and warm-up, {_shown(said[bar])}"
@@ -296,24 +295,21 @@ def _break(node: Node, bar: int, seen: Any, expected: Any) -> Break:
 
 def stacked(node: Node, bars: Integers) -> tuple[pl.Series, pl.Series]:
     """The node's values at `bars` on data cut there, and on data that go on, both from the same first bar."""
-    parts: list[tuple[pl.Series, pl.Series]] = []
     per_bar = node.memory + BLOCK / 2 + (node.memory + BLOCK + BEYOND) / BLOCK
-    for some in np.array_split(bars, max(1, int(bars.size * per_bar / _ROWS))):
-        parts.append((_cut(node, some), _uncut(node, some)))
-    return pl.concat([cut for cut, _ in parts]), pl.concat([uncut for _, uncut in parts])
+    parts = np.array_split(bars, max(1, int(bars.size * per_bar / _ROWS)))
+    return pl.concat([_cut(node, some) for some in parts]), pl.concat([_uncut(node, some) for some in parts])
 
 
 def _cut(node: Node, bars: Integers) -> pl.Series:
     begins = _begins(bars // BLOCK, node)
-    groups = _grouped(node.inputs, begins, bars + 1)
-    return groups.agg(node.expression.last().alias("value")).collect()["value"]
+    return _by_group(node.expression.last(), node.inputs, begins, bars + 1)
 
 
 def _uncut(node: Node, bars: Integers) -> pl.Series:
     blocks, of = np.unique(bars // BLOCK, return_inverse=True)
     begins = _begins(blocks, node)
     ends = np.minimum((blocks + 1) * BLOCK + BEYOND, node.inputs.height)
-    values = _grouped(node.inputs, begins, ends).agg(node.expression.alias("value")).collect()["value"]
+    values = _by_group(node.expression, node.inputs, begins, ends)
     if values.dtype != pl.List:  # one value for all of them
         return values.gather(of)
     places = np.concatenate([[0], np.cumsum(ends - begins)[:-1]])[of] + bars - begins[of]
@@ -324,10 +320,11 @@ def _begins(blocks: Integers, node: Node) -> Integers:
     return np.maximum(blocks * BLOCK - node.memory, 0)
 
 
-def _grouped(inputs: pl.DataFrame, begins: Integers, ends: Integers) -> Any:
+def _by_group(expression: pl.Expr, inputs: pl.DataFrame, begins: Integers, ends: Integers) -> pl.Series:
+    """An expression on each of several half-open ranges of rows."""
     rows, groups = _ranges(begins, ends)
-    stack = inputs.select(pl.all().gather(rows)).with_columns(pl.Series("cut", groups).set_sorted())
-    return stack.lazy().group_by("cut", maintain_order=True)
+    stack = inputs.select(pl.all().gather(rows)).with_columns(pl.Series("cut", groups).set_sorted()).lazy()
+    return stack.group_by("cut", maintain_order=True).agg(expression.alias("value")).collect()["value"]
 
 
 def _ranges(begins: Integers, ends: Integers) -> tuple[Integers, Integers]:
@@ -354,7 +351,8 @@ def end_to_end(node: Node, bars: Integers) -> pl.Series:
 
 
 def _array(values: pl.Series) -> NDArray[Any]:
-    return (values.fill_null(value=False) if values.dtype == pl.Boolean else values).to_numpy()
+    array: NDArray[Any] = (values.fill_null(value=False) if values.dtype == pl.Boolean else values).to_numpy()
+    return array
 
 
 def _undisturbed(node: Node, *, for_good: bool) -> Integers:
@@ -366,7 +364,8 @@ def _undisturbed(node: Node, *, for_good: bool) -> Integers:
         begin, end = first + node.memory, int(np.searchsorted(unknown, unknown[first], side="right")) - 1
         return np.arange(begin, end)
     bars = np.arange(node.memory, known.size)
-    return bars[unknown[bars + 1] == unknown[bars - node.memory]]
+    calm: Integers = bars[unknown[bars + 1] == unknown[bars - node.memory]]
+    return calm
 
 
 def _value(node: Node, begin: int, end: int) -> pl.Series:
@@ -381,7 +380,7 @@ def _different(left: pl.Series, right: pl.Series) -> pl.Series:
     return left.ne_missing(right)
 
 
-def _beyond_rounding(left: pl.Series, right: pl.Series, times: Floats | float = 1.0) -> pl.Series:
+def beyond_rounding(left: pl.Series, right: pl.Series, times: Floats | float = 1.0) -> pl.Series:
     """More than `times` 1e-8 apart, of the greater or of what is usual for the column; or only one of them known."""
     if not right.dtype.is_numeric():
         return _different(left, right)
@@ -405,7 +404,7 @@ def _unlike_the_engine(
         node = of.get(column.key)
         if node is None or _place(column, market) != (market.instrument, timeframe):
             continue
-        apart = _beyond_rounding(asked[name], node.values) & asked[name].is_not_null()
+        apart = beyond_rounding(asked[name], node.values) & asked[name].is_not_null()
         if (bars := apart.arg_true()).len():
             bar = int(bars[0])
             yield Break(node, bar, asked[name][bar], node.values[bar], f"node by node {_shown(node.values[bar])}")

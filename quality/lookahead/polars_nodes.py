@@ -99,7 +99,7 @@ def _all(*nodes: Node) -> Iterator[str]:
 
 def _function(inside: Node) -> Iterator[str]:
     inputs, function = inside["input"], inside["function"]
-    name, options = (function, None) if isinstance(function, str) else next(iter(function.items()))
+    name, options = _named(function)
     if name == "Range":
         yield from _range(inputs, options)
         return
@@ -116,6 +116,10 @@ def _function(inside: Node) -> Iterator[str]:
     elif not _is_rowwise(name, options):
         yield _said(name, options)
     yield from _all(*(one for one in inputs if not (name in _SHIFTED and one is inputs[1])))
+
+
+def _named(function: Node) -> tuple[str, Node]:
+    return (function, None) if isinstance(function, str) else next(iter(function.items()))
 
 
 def _is_rowwise(name: str, options: Node) -> bool:

@@ -7,16 +7,17 @@
 3. On made-up bars: the same again, and which of its signals fired there or on real bars.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import polars as pl
 
-from engine.causal import Bars, Column
+from engine.causal import FEATURE, Bars, Column
 from engine.errors import EngineError
 from engine.strategy import Stateful, Strategy, signals_of, warm_up_bars
 from quality.lookahead.cuts import Asked, poison, prefix_at_cuts
-from quality.lookahead.every_bar import every_bar
+from quality.lookahead.every_bar import beyond_rounding, every_bar
 from quality.lookahead.laws import Law, LawName, broken, held
 from quality.lookahead.made_up import BARS, fired, made_up
 from quality.lookahead.market import Market
@@ -24,7 +25,7 @@ from quality.lookahead.polars_nodes import OPAQUE
 from quality.lookahead.revealed import revealed
 from quality.lookahead.static_walk import offences_of, static_walk, walked
 
-
+NONE: Mapping[str, Column] = MappingProxyType({})
 _RUN: tuple[LawName, ...] = ("prefix", "poison", "warm_up", "alignment")
 _OPAQUE = "not run: it uses a Python function, which cannot be computed in parts"
 
@@ -36,26 +37,38 @@ class Proof(NamedTuple):
     decided: pl.DataFrame
 
 
-def proof(strategy: Strategy, market: Market, timeframe: str) -> Proof:
-    """Prove `static_walk`, `prefix`, `poison`, `warm_up` and `alignment` on one instrument's bars."""
+def proof(strategy: Strategy, market: Market, timeframe: str, features: Mapping[str, Column] = NONE) -> Proof:
+    """Prove `static_walk`, `prefix`, `poison`, `warm_up` and `alignment` on one instrument's bars.
+
+    Args:
+        strategy: with its parameters.
+        market: what it looks at.
+        timeframe: the one it runs on.
+        features: how the features that the bars carry are computed, by name; those it uses are proved with it.
+    """
     said = said_of(strategy, market, timeframe)
-    walk = static_walk(said)
+    used = {name: features[name] for name in _features_used(said.values()) if name in features}
+    columns = {**said, **{f"{FEATURE} {name}": column for name, column in used.items()}}
+    walk = static_walk(columns)
     if isinstance(strategy, Stateful):
         walk = held("static_walk", "it is asked bar by bar: there is no tree, and a window that ends with the bar")
-    elif any(is_opaque(column) for column in said.values()):
+    elif any(is_opaque(column) for column in columns.values()):
         return Proof([walk, *(broken(name, _OPAQUE) for name in _RUN)], pl.DataFrame())
     try:
         whole = market.decided(strategy, timeframe)
     except EngineError as error:
         return Proof([walk, *(broken(name, f"it cannot be asked: {error}") for name in _RUN)], pl.DataFrame())
-    asked = Asked(lambda seen: seen.decided(strategy, timeframe), market, timeframe, _history(strategy, market, timeframe))
+    asked = Asked(
+        lambda seen: seen.decided(strategy, timeframe), market, timeframe, _history(strategy, market, timeframe)
+    )
     laws = [walk, prefix_at_cuts(asked, whole), poison(asked, whole)]
     if isinstance(strategy, Stateful):
         declared = f"it declares a warm-up of {strategy.warm_up} bars, and what it remembers is its own"
         seen = "its window has what had closed by then: proved with the prefix law"
         laws += [revealed(strategy, market, timeframe, whole), held("warm_up", declared), held("alignment", seen)]
     else:
-        laws = [*every_bar(said, market, timeframe), as_said(said, market, timeframe, whole), *laws]
+        laws = [*every_bar(columns, market, timeframe), as_said(said, market, timeframe, whole), *laws]
+        laws += [as_computed(used, market, timeframe)] if used else []
     return Proof(laws, whole)
 
 
@@ -72,6 +85,18 @@ def as_said(said: Mapping[str, Column], market: Market, timeframe: str, whole: p
             detail = f"{name} is decided as {whole[name][bar]} on the bar of {whole['ts'][bar]}, and its column says"
             return broken("prefix", f"{detail} {expected[bar]}", first_bar=bar, column=name)
     return held("prefix", "what is decided on every bar is what the columns say")
+
+
+def as_computed(features: Mapping[str, Column], market: Market, timeframe: str) -> Law:
+    """The features that bars carry are what their columns say, to 1e-8."""
+    values, kept = market.computed(features, (market.instrument, timeframe)), market.bars(timeframe)
+    for name in features:
+        apart = beyond_rounding(kept[name].fill_nan(None), values[name])
+        if (wrong := apart.arg_true()).len():
+            bar = int(wrong[0])
+            detail = f"{FEATURE} {name} is kept as {kept[name][bar]} on the bar of {kept['ts'][bar]}, and computed"
+            return broken("prefix", f"{detail} as {values[name][bar]}", first_bar=bar, column=name)
+    return held("prefix", f"{len(features)} features are kept as they are computed")
 
 
 def rare_states(strategy: Strategy, market: Market, timeframe: str, decided: Mapping[str, pl.DataFrame]) -> Law:
@@ -102,6 +127,11 @@ def said_of(strategy: Strategy, market: Market, timeframe: str) -> dict[str, Col
 def is_opaque(column: Column) -> bool:
     """Has it a node of which polars cannot say what it is?"""
     return any(OPAQUE in offences_of(node) for node in walked(column))
+
+
+def _features_used(columns: Iterable[Column]) -> list[str]:
+    nodes = (node for column in columns for node in walked(column) if node.name == FEATURE)
+    return sorted({str(dict(node.settings)["name"]) for node in nodes})
 
 
 def _history(strategy: Strategy, market: Market, timeframe: str) -> int:
