@@ -69,7 +69,7 @@ def certify(project: Project, definition: StrategyDefinition, past: History, pla
     traded, features = [instrument.id for instrument in plan.instruments], features_of(dataset)
     laws, decided, n_bars = {}, {}, 0
     for instrument in traded:
-        market = Market(instrument, past.frames, traded)
+        market = Market(instrument, past.frames, traded, past.members)
         found, height = proof(strategy, market, timeframe, features), market.bars(timeframe).height
         laws[instrument] = [on_enough_bars(law, height) if law.law == "prefix" else law for law in found.laws]
         decided[instrument] = found.decided

@@ -140,7 +140,8 @@ def decisions(
     peers = [instrument.id for instrument in plan.instruments]
     for column, (instrument, rows) in enumerate(zip(plan.instruments, on.rows_of, strict=True)):
         frames = history.frames[instrument.id]
-        decided = decide(strategy, frames, plan.timeframe, Market(instrument.id, history.frames, peers, memo))
+        market = Market(instrument.id, history.frames, peers, history.members, memo)
+        decided = _of_members(decide(strategy, frames, plan.timeframe, market), history, instrument.id)
         _heard_by_somebody(strategy, decided, plan)
         for signal, name in _SIGNALS.items():
             signals[name][rows, column] = decided[signal].to_numpy()
@@ -152,6 +153,24 @@ def decisions(
     stops = numbers.pop("stop_distances")
     said: dict[str, Any] = {name: None if np.isnan(values).all() else values for name, values in numbers.items()}
     return inputs.Decisions(**signals, **said, stop_distances=stops, embargoed=on.embargoed)
+
+
+def _of_members(decided: pl.DataFrame, history: History, instrument: str) -> pl.DataFrame:
+    """Who is no member of the universe in a session is not entered in it, and of targets holds nothing."""
+    if history.members is None:
+        return decided
+    sessions = history.raw[instrument].select("ts", "session")
+    own = history.members.filter(pl.col("instrument") == instrument).select("session", member=pl.lit(value=True))
+    joined = sessions.join(own, on="session", how="left", maintain_order="left").select("ts", "member")
+    may = pl.col("member").fill_null(value=False)
+    return (
+        decided.join(joined, on="ts", how="left", maintain_order="left")
+        .with_columns(
+            *(pl.col(name) & may for name in ("enter", "enter_short")),
+            *(pl.when(may | pl.col(name).is_null()).then(pl.col(name)).otherwise(0.0) for name in ("target", "weight")),
+        )
+        .drop("member")
+    )
 
 
 def _heard_by_somebody(strategy: Strategy, decided: pl.DataFrame, plan: Plan) -> None:

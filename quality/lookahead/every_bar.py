@@ -170,6 +170,9 @@ def _with_peers(column: Column, beside: pl.DataFrame, market: Market) -> tuple[p
         if column.timeframe in market.frames[peer]:
             names.append(f"value of {peer}")
             said = market.computed({names[-1]: operand}, (peer, column.timeframe))
+            if market.members is not None:
+                own = market.members.filter(pl.col("instrument") == peer)
+                said = said.filter(market.frames[peer][column.timeframe]["session"].is_in(own["session"].implode()))
             rows = _rows_at(said["known_at"], beside["known_at"])
             values = said[names[-1]].gather(pl.Series(np.maximum(rows, 0)))
             beside = beside.with_columns(pl.when(pl.Series(rows >= 0)).then(values).alias(names[-1]))

@@ -30,7 +30,7 @@ def made_up(market: Market, timeframe: str, *, n_bars: int) -> Market:
         name: _frames(held, timeframe, n_bars, np.random.default_rng(seed))
         for seed, (name, held) in enumerate(market.frames.items())
     }
-    return market._replace(frames=frames)
+    return market._replace(frames=frames, members=None)
 
 
 def _frames(held: Frames, timeframe: str, n_bars: int, rng: np.random.Generator) -> Frames:

@@ -21,6 +21,7 @@ class Market(NamedTuple):
     instrument: str
     frames: Mapping[str, Frames]
     peers: Collection[str] | None = None  # whom functions across instruments look at; all by default
+    members: pl.DataFrame | None = None  # session instrument: those of them that are looked at in a session
 
     def bars(self, timeframe: str) -> pl.DataFrame:
         """The instrument's own."""
@@ -39,6 +40,7 @@ class Market(NamedTuple):
             instrument=instrument,
             others=self.frames,
             peers=self.asked,
+            members=self.members,
         )
 
     @property
@@ -46,12 +48,13 @@ class Market(NamedTuple):
         return self.frames if self.peers is None else self.peers
 
     def decided(self, strategy: engine.Strategy, timeframe: str) -> pl.DataFrame:
-        beside = engine.Market(self.instrument, self.frames, self.peers)
+        beside = engine.Market(self.instrument, self.frames, self.peers, self.members)
         return engine.decide(strategy, self.frames[self.instrument], timeframe, beside)
 
     def known_by(self, now: datetime) -> "Market":
-        """What had closed at the instant `now`."""
-        return self._each(lambda bars: bars.head(int(bars["known_at"].search_sorted(now, side="right"))))
+        """What had closed at the instant `now`, and who was a member in sessions that had opened."""
+        cut = self._each(lambda bars: bars.head(int(bars["known_at"].search_sorted(now, side="right"))))
+        return cut if self.members is None else cut._replace(members=self.members.filter(pl.col("session") <= now.date()))
 
     def since(self, first: datetime, timeframe: str) -> "Market":
         """Without bars of `timeframe` that opened before `first`; longer ones are few, and all kept."""
