@@ -63,7 +63,7 @@ def prefix_at_cuts(asked: Asked, whole: pl.DataFrame) -> Law:
     at = chosen(whole)
     for bar in at.tolist():
         begin = max(0, bar - asked.history)
-        short = asked._replace(market=asked.market.since(asked.bars["ts"][begin], asked.timeframe))
+        short = asked._replace(market=asked.market.since(asked.bars["ts"].to_physical()[begin], asked.timeframe))
         uncut = asked.decide(_until(short, min(bar + BEYOND, last - 1) - begin))
         if law := _cut_at(short, uncut, bar, dropped=begin):
             return law
@@ -80,15 +80,17 @@ def poison(asked: Asked, whole: pl.DataFrame) -> Law:
         return broken("poison", "there is no bar to check")
     for bar in _spread(last, POISONED_BARS).tolist():
         for word, values in (("NaN", nothing), ("another random walk", another_walk)):
-            now = asked.bars["known_at"][bar]
+            now = asked.bars["known_at"]
             try:
-                decided = asked.decide(asked.market.poisoned(now, values))
+                decided = asked.decide(asked.market.poisoned(now.to_physical()[bar], values))
             except EngineError:  # it may well refuse what came later
                 continue
             n_asked += 1
             if difference := first_difference(decided.head(bar + 1), whole.head(bar + 1)):
                 row, column = difference
-                detail = f"with {word} after {now} the bar of {whole['ts'][row]} has {column} {decided[column][row]}"
+                detail = (
+                    f"with {word} after {now[bar]} the bar of {whole['ts'][row]} has {column} {decided[column][row]}"
+                )
                 detail += f", with what came {whole[column][row]}"
                 return broken("poison", detail, first_bar=row, column=column)
     if n_asked == 0:
@@ -154,7 +156,7 @@ def _first_within(asked: Asked, whole: pl.DataFrame, bar: int) -> Law | None:
 
 
 def _until(asked: Asked, bar: int) -> Market:
-    return asked.market.known_by(asked.bars["known_at"][bar])
+    return asked.market.known_by(asked.bars["known_at"].to_physical()[bar])
 
 
 def _spread(n: int, wanted: int) -> Integers:
