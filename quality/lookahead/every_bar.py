@@ -24,6 +24,8 @@ instrument must be the newest bar there that has closed, found by another way th
 """
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +44,7 @@ ANCHORED_BARS = 64
 WHOLE_CUTS = 16
 COMPILED_CUTS = 1_000
 RELATIVE = 1e-8
+THREADS = 2
 _ROWS = 1_000_000  # of cuts that are computed at once: what fits into a processor's cache
 
 Integers = NDArray[np.int64]
@@ -95,8 +98,8 @@ def every_bar(columns: Mapping[str, Column], market: Market, timeframe: str) -> 
         return [broken(law, "there is no bar to check") for law in ("prefix", "warm_up", "alignment")]
     nodes, misaligned = computed(columns, market, timeframe)
     found: dict[str, list[Break]] = {"prefix": [], "warm_up": [], "alignment": misaligned}
-    for node in nodes:
-        for law, one in _proved(node):
+    with ThreadPoolExecutor(THREADS) as pool:  # polars computes without the interpreter's lock
+        for law, one in chain.from_iterable(pool.map(lambda node: [*_proved(node)], nodes)):
             found[law].append(one)
     found["prefix"] += _unlike_the_engine(nodes, columns, market, timeframe)
     early = closed_early(market, timeframe)
