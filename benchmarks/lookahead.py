@@ -23,9 +23,7 @@ class Typical(Strategy):
         days = bars.on("1d").close
         calm = (rsi(bars.close, 14) < 70) & (days > sma(days, 20))
         floor = bars.low.rolling_min(20).lag(1) - atr(bars, 14)
-        return Signals(
-            enter=crossed_above(ema(bars.close, 20), sma(bars.close, 100)) & calm, exit=bars.close < floor
-        )
+        return Signals(enter=crossed_above(ema(bars.close, 20), sma(bars.close, 100)) & calm, exit=bars.close < floor)
 
 
 def certificate_140k() -> Measured:
@@ -40,7 +38,9 @@ def certificate_140k() -> Measured:
     rare = rare_states(strategy, market, "1h", {market.instrument: proved.decided})
     seconds = time.perf_counter() - begin
     broken = [law.law for law in (*proved.laws, rare) if not law.passed]
-    note = f"{BARS:,} bars, {'all laws kept' if not broken else f'broken: {broken}'}; the floor is one run of the strategy"
+    note = (
+        f"{BARS:,} bars, {'all laws kept' if not broken else f'broken: {broken}'}; the floor is one run of the strategy"
+    )
     return Measured(seconds, once, note)
 
 

@@ -196,8 +196,8 @@ def days_known_from_their_open() -> Market:
     return honest._replace(frames=frames)
 
 
-def a_great_fall(n_bars: int = 1_680) -> Market:
-    """A walk of hours with one bar that falls by two fifths."""
+def a_great_fall(n_bars: int = 43_800) -> Market:
+    """Five years of hours, in which one falls by two fifths."""
     steps = np.random.default_rng(3).normal(0, 0.004, n_bars)
     steps[n_bars // 3] = np.log(0.6)
     hours = bar_frame((100 * np.exp(np.cumsum(steps))).tolist(), step=pl.Series([3_600_000_000]).cast(pl.Duration)[0])
