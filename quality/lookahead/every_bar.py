@@ -5,19 +5,21 @@ a tree, and its nodes are proved one at a time, each on the values that its oper
 node is cheap to cut: what it remembers is what it declares (`lookback`, `forgets`), which for
 most is nothing or a window. If no node uses what comes after a bar, no column does.
 
-1. The series is taken in blocks of 32 bars. All cuts in a block start on the same bar, the node's
-   declared memory before the block. So does the run which they are compared with, that goes on for 8
-   bars after the block. Both compute the same sums in the same order and are compared exactly:
-   there is no tolerance for a cheat to hide in, and no false alarm from rounding.
-2. The value at each cut is compared with that of the whole series, to 1e-8. That is the warm-up law
-   (older data do not count), and the prefix law for what lies farther ahead than the block.
-3. At 16 bars the node is computed on everything up to there, and all of it compared exactly: what
-   was said of the past is not said otherwise later.
+1. What each bar's node remembers, by its own declaration, is laid end to end for all bars and computed
+   in one call. After each cut come another cut's bars there, and not those that followed. Where the
+   value is bit for bit that of the whole series, both laws are proved for the bar.
+2. What differs is rounding, a cheat or a wrong declaration. Those bars are cut again in blocks of 32.
+   All cuts of a block start on the same bar; so does the run which they are compared with, that goes
+   on for 8 bars after the block. Both compute the same sums in the same order and are compared
+   exactly: there is no tolerance for a cheat to hide in, and no false alarm from rounding.
+3. What is said with the declared memory alone is compared with the whole series' value, to 1e-8. That is
+   the warm-up law, and the prefix law for what lies farther ahead than a block.
+4. At 16 bars the node is computed on everything up to there, and all of it compared exactly: what was
+   said of the past is not said otherwise later.
 
-Compiled functions (TA-Lib, kernels of the engine) cost a call for each cut, so for these all cuts
-are laid end to end and computed in one call, the next cut being what comes after each; that is
-compared to 1e-8 at every bar, and the steps above are done at 1,000 of them. Nodes that are cumulative from the start
-of the series have no warm-up; they are cut with 64 bars of memory, and step 2 is left out.
+Compiled functions (TA-Lib, kernels of the engine) cost a call for each cut in a block, so for these
+step 2 is done at 4,000 of the bars; steps 1 and 3 at all. Nodes that are cumulative from the start of
+the series have no warm-up: they are cut in blocks with 64 bars of memory, and steps 1 and 3 are left out.
 
 `alignment` is proved with the same values: what a bar sees of a longer timeframe or of another
 instrument must be the newest bar there that has closed, found by another way than the engine's.
@@ -42,7 +44,7 @@ BLOCK = 32
 BEYOND = 8
 ANCHORED_BARS = 64
 WHOLE_CUTS = 16
-COMPILED_CUTS = 1_000
+COMPILED_CUTS = 4_000
 RELATIVE = 1e-8
 THREADS = 2
 _ROWS = 1_000_000  # of cuts that are computed at once: what fits into a processor's cache
