@@ -89,6 +89,7 @@ def backtests(project: Project) -> list[dg.AssetsDefinition]:
                 "new_trials": n_new,
                 "warnings": list(result.simulation.warnings),
                 "report": records.report_table(written),
+                "candidates": records.candidates_table(written),
                 "equity": records.sparkline(result.returns["equity"].to_list()),
             },
         )

@@ -56,6 +56,7 @@ class Backtest(NamedTuple):
     returns: pl.DataFrame
     paths: "Sequence[PathResult]"
     bears: "Bears"
+    candidates: pl.DataFrame  # of its gate
 
 
 class Bears(NamedTuple):
@@ -245,6 +246,7 @@ def _on_enough_bars(law: Law, n_bars: int) -> Law:
 
 def backtest_of(definition: StrategyDefinition, past: History, plan: "Plan") -> Backtest:
     from engine import backtest, report
+    from engine.candidates import all_candidates
 
     strategy = definition.signal(**definition.configuration.parameters())
     on = backtest.grid(past, plan)
@@ -252,7 +254,8 @@ def backtest_of(definition: StrategyDefinition, past: History, plan: "Plan") -> 
     simulation = backtest.run(on, decided, plan)
     returns = backtest.session_returns(simulation, on.sessions, of=past.sessions, cash=plan.rules.cash)
     bears = Bears(report.break_even_cost_multiple(on, decided, plan), report.capacity(on, decided, plan))
-    return Backtest(simulation, on.bars, returns, report.paths(on, decided, plan), bears)
+    asked = all_candidates(strategy, past, plan)
+    return Backtest(simulation, on.bars, returns, report.paths(on, decided, plan), bears, asked)
 
 
 def trades_of(result: Backtest, plan: "Plan") -> pl.DataFrame:

@@ -60,6 +60,7 @@ def walk_forwards(project: Project) -> list[dg.AssetsDefinition]:
                 "n_sets": row["n_sets"],
                 "oos_net_return": row["oos_net_return"],
                 "report": records.report_table(written),
+                "candidates": records.candidates_table(written),
                 "equity": records.sparkline(walked.returns["equity"].to_list()),
             },
         )

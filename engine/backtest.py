@@ -34,7 +34,7 @@ from engine.simulator.drivers import run_sweep
 from engine.simulator.packing import signals_of, tape_of
 from engine.simulator.simulation import Simulation, simulate
 from engine.sleeves import simulate_sleeves
-from engine.strategy import Market, Strategy, decide, refusal
+from engine.strategy import Market, Strategy, asked, decide, refusal
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -137,9 +137,11 @@ def decisions(
     signals: dict[str, Any] = {name: np.zeros(on.bars.closes.shape, dtype=np.bool_) for name in _SIGNALS.values()}
     numbers = {name: np.full(on.bars.closes.shape, np.nan) for name in _NUMBERS.values()}
     peers = [instrument.id for instrument in plan.instruments]
+    said = asked(strategy, history.frames[peers[0]], plan.timeframe)  # once for all: the same columns of each
     for column, (instrument, rows) in enumerate(zip(plan.instruments, on.rows_of, strict=True)):
         frames = history.frames[instrument.id]
-        decided = decide(strategy, frames, plan.timeframe, Market(instrument.id, history.frames, peers, memo))
+        market = Market(instrument.id, history.frames, peers, memo)
+        decided = decide(strategy, frames, plan.timeframe, market, signals=said)
         if decided["stop"].is_not_null().any() and not (plan.rules.exits.stop or inputs.Stop()).distances:
             raise refusal(strategy, "says a stop, and nothing listens: write `stop: signal` under exits")
         for signal, name in _SIGNALS.items():
@@ -150,8 +152,8 @@ def decisions(
             numbers[name][rows, column] = decided[number].to_numpy()
         numbers["stop_distances"][rows, column] /= frames[plan.timeframe]["factor"].to_numpy()  # seen adjusted
     stops = numbers.pop("stop_distances")
-    said: dict[str, Any] = {name: None if np.isnan(values).all() else values for name, values in numbers.items()}
-    return inputs.Decisions(**signals, **said, stop_distances=stops, embargoed=on.embargoed)
+    told: dict[str, Any] = {name: None if np.isnan(values).all() else values for name, values in numbers.items()}
+    return inputs.Decisions(**signals, **told, stop_distances=stops, embargoed=on.embargoed)
 
 
 def _warm_up_of(exits: inputs.Exits) -> int:

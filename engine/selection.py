@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from engine.backtest import Curves, Floats, Plan, decisions, grid, part, run, session_returns, sweep
+from engine.candidates import all_candidates
 from engine.errors import InvalidInputError
 from engine.evaluation import Kept
 from engine.history import History
@@ -48,6 +49,7 @@ class Walked(NamedTuple):
     simulation: Simulation
     bars: Market  # out-of-sample
     paths: Sequence[PathResult]  # out-of-sample, on each path policy
+    candidates: pl.DataFrame  # out-of-sample, of its gate
 
 
 def trials(
@@ -90,11 +92,13 @@ def walk(
     chosen = best(trials(make, sets, history, plan, of=in_sample))
     on = grid(history, plan)
     first, end = rows = on.rows(out_of_sample[0], out_of_sample[-1])
-    decided = decisions(make(**chosen.params), history, plan, on)
+    strategy = make(**chosen.params)
+    decided = decisions(strategy, history, plan, on)
     simulation = run(on, decided, plan, rows=rows, close_at_end=True)
     bars, _ = part(on, decided, rows)
     returns = session_returns(simulation, on.sessions[first:end], of=out_of_sample, cash=plan.rules.cash)
-    return Walked(chosen, returns, simulation, bars, paths(on, decided, plan, rows=rows, close_at_end=True))
+    asked = all_candidates(strategy, history, plan, within=(out_of_sample[0], out_of_sample[-1]))
+    return Walked(chosen, returns, simulation, bars, paths(on, decided, plan, rows=rows, close_at_end=True), asked)
 
 
 def best(tried: Sequence[Trial]) -> Trial:

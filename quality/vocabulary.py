@@ -34,8 +34,13 @@ ALLOWED: Mapping[str, Collection[str]] = {
         *("mean_across", "minimum", "rank", "sign", "sqrt", "value_when", "where"),
     },
     "engine.indicators": _INDICATORS,
+    "engine.scorer": {"Components", "Setup", "Weights", "direction", "gate"},
     "engine.stateful": {"Answer", "DataWindow"},
     "engine.strategy": {"Signals", "Stateful", "Strategy"},
+    "engine.structure.fibonacci": {"confluence", "extensions", "last_leg", "retracements"},
+    "engine.structure.levels": {"breaks", "sweeps"},
+    "engine.structure.swings": {"stop_distances", "swings"},
+    "engine.structure.zones": {"fair_value_gaps", "order_blocks"},
     "__future__": {"annotations"},
     "collections.abc": set(collections.abc.__all__),
     "dataclasses": {"KW_ONLY", "dataclass", "field"},  # asdict and replace take columns apart

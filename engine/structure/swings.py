@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 
 import polars as pl
 
-from engine.causal import Bars, Column, bars_since, derived, maximum, minimum, value_when, whole_number
+from engine.causal import Bars, Column, bars_since, derived, value_when, whole_number
 from engine.errors import OutOfBoundsError
 
 
@@ -75,7 +75,17 @@ def stop_distances(bars: Bars, of: Swings, *, unit: Column, least: float, most: 
     if not 0 < least < most:
         raise OutOfBoundsError("most", most, allowed=f"more than {least} (least), and that above 0")
 
-    def bounded(distance: Column) -> Column:
-        return maximum(minimum(maximum(distance + unit * 0.25, unit * least), unit * most), bars.close * 0.001)
+    def beyond(close: pl.Expr, extreme: pl.Expr, swing: pl.Expr, unit: pl.Expr) -> pl.Expr:
+        distance = (close - pl.min_horizontal(extreme, swing) + unit * 0.25).clip(unit * least, unit * most)
+        known = swing.is_not_null() & unit.is_not_null()
+        return pl.when(known).then(pl.max_horizontal(distance, close.abs() * 0.001))
 
-    return bounded(bars.close - minimum(bars.low, of.low)), bounded(maximum(bars.high, of.high) - bars.close)
+    bounds = {"least": float(least), "most": float(most)}
+
+    def stop(name: str, *prices: Column) -> Column:
+        return derived(beyond, *prices, unit, name=name, settings=bounds, shared=True)
+
+    return (
+        stop("stop_of_a_long", bars.close, bars.low, of.low),
+        stop("stop_of_a_short", -bars.close, -bars.high, -of.high),
+    )
