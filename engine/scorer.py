@@ -180,8 +180,14 @@ def _passes(setup: Setup, side: int, score: Column, bias: Column) -> Column:
         return holds & (score >= setup.at_least) & (bias * side > 0)
 
     holds = setup.long if side == LONG else setup.short
-    settings = {"side": SIDES[side], "at_least": setup.at_least}
-    return derived(passes, holds, score, bias, name="passes", settings=settings, kind="truth", shared=True)
+    return derived(
+        passes,
+        *(holds, score, bias),
+        name="passes",
+        settings={"side": SIDES[side], "at_least": setup.at_least},
+        kind="truth",
+        shared=True,
+    )
 
 
 def _any(truths: Mapping[str, Column]) -> Column:
