@@ -67,6 +67,7 @@ class Plan(NamedTuple):
     rates: Mapping[str, Rate] = MappingProxyType({})  # by instrument that settles in other money than the account
     delisted: Mapping[str, date] = MappingProxyType({})  # by instrument, its last session
     magnify: str | None = None  # the timeframe of the bars that say which way the price went inside a bar
+    sized: bool = True  # somebody says how much an entry is; the signal itself where it says targets or weights
     capital: Literal["shared", "sleeves"] = "shared"  # sleeves: an equal part of the cash each, and accounts apart
 
 
@@ -137,13 +138,13 @@ def decisions(
     signals: dict[str, Any] = {name: np.zeros(on.bars.closes.shape, dtype=np.bool_) for name in _SIGNALS.values()}
     numbers = {name: np.full(on.bars.closes.shape, np.nan) for name in _NUMBERS.values()}
     peers = [instrument.id for instrument in plan.instruments]
-    said = asked(strategy, history.frames[peers[0]], plan.timeframe)  # once for all: the same columns of each
+    columns = asked(strategy, history.frames[peers[0]], plan.timeframe)  # once for all: they are the same of each
     for column, (instrument, rows) in enumerate(zip(plan.instruments, on.rows_of, strict=True)):
         frames = history.frames[instrument.id]
-        market = Market(instrument.id, history.frames, peers, memo)
-        decided = decide(strategy, frames, plan.timeframe, market, signals=said)
-        if decided["stop"].is_not_null().any() and not (plan.rules.exits.stop or inputs.Stop()).distances:
-            raise refusal(strategy, "says a stop, and nothing listens: write `stop: signal` under exits")
+        market = Market(instrument.id, history.frames, peers, history.members, memo)
+        decided = decide(strategy, frames, plan.timeframe, market, signals=columns)
+        decided = _of_members(decided, history, instrument.id)
+        _heard_by_somebody(strategy, decided, plan)
         for signal, name in _SIGNALS.items():
             signals[name][rows, column] = decided[signal].to_numpy()
         for name in ("enter_long", "enter_short"):
@@ -152,8 +153,41 @@ def decisions(
             numbers[name][rows, column] = decided[number].to_numpy()
         numbers["stop_distances"][rows, column] /= frames[plan.timeframe]["factor"].to_numpy()  # seen adjusted
     stops = numbers.pop("stop_distances")
-    told: dict[str, Any] = {name: None if np.isnan(values).all() else values for name, values in numbers.items()}
-    return inputs.Decisions(**signals, **told, stop_distances=stops, embargoed=on.embargoed)
+    said: dict[str, Any] = {name: None if np.isnan(values).all() else values for name, values in numbers.items()}
+    return inputs.Decisions(**signals, **said, stop_distances=stops, embargoed=on.embargoed)
+
+
+def _of_members(decided: pl.DataFrame, history: History, instrument: str) -> pl.DataFrame:
+    """Who is no member of the universe in a session is not entered in it, and of targets holds nothing."""
+    if history.members is None:
+        return decided
+    sessions = history.raw[instrument].select("ts", "session")
+    own = history.members.filter(pl.col("instrument") == instrument).select("session", member=pl.lit(value=True))
+    joined = sessions.join(own, on="session", how="left", maintain_order="left").select("ts", "member")
+    may = pl.col("member").fill_null(value=False)
+    return (
+        decided.join(joined, on="ts", how="left", maintain_order="left")
+        .with_columns(
+            *(pl.col(name) & may for name in ("enter", "enter_short")),
+            *(pl.when(may | pl.col(name).is_null()).then(pl.col(name)).otherwise(0.0) for name in ("target", "weight")),
+        )
+        .drop("member")
+    )
+
+
+def _heard_by_somebody(strategy: Strategy, decided: pl.DataFrame, plan: Plan) -> None:
+    """Refuse what a strategy says and the plan does not listen to."""
+
+    def says(*names: str) -> bool:
+        return any(decided[name].fill_null(value=False).any() if decided[name].dtype == pl.Boolean
+                   else decided[name].is_not_null().any() for name in names)  # fmt: skip
+
+    if says("stop") and not (plan.rules.exits.stop or inputs.Stop()).distances:
+        raise refusal(strategy, "says a stop, and nothing listens: write `stop: signal` under exits")
+    if says("target", "weight") and plan.sized:
+        raise refusal(strategy, "says how much is to be held, and a size says it too: write `size: signal`")
+    if says("enter", "enter_short") and not plan.sized:
+        raise refusal(strategy, "enters, and `size: signal` leaves how much to it: write a sizer")
 
 
 def _warm_up_of(exits: inputs.Exits) -> int:

@@ -50,7 +50,7 @@ def all_candidates(
     found = []
     for instrument in peers:
         frames = history.frames[instrument]
-        own = candidates(strategy, frames, plan.timeframe, Market(instrument, history.frames, peers))
+        own = candidates(strategy, frames, plan.timeframe, Market(instrument, history.frames, peers, history.members))
         if within is not None:
             sessions = frames[plan.timeframe].select("ts", "session").filter(pl.col("session").is_between(*within))
             own = own.join(sessions, on="ts", how="semi", maintain_order="left")

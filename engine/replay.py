@@ -140,7 +140,7 @@ def _decisions(made_with: Mapping[str, Any], simulation: Simulation, names: Sequ
             **on,
             "do": "buy" if order["side"] > 0 else "sell",
             **_sent(made_with, order),
-            **({"quantity": float(order["requested"])} if _was_told(order) else {"size": made_with["size"]}),
+            **({"quantity": float(order["requested"])} if _was_told(order) else {"size": made_with.get("size")}),
             **made_with["exits"],
         }
 
