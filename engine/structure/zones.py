@@ -84,7 +84,7 @@ def _block(prices: Prices, broken: Column, name: str) -> Zone:
             return pl.when(broken & since).then(pl.when(against).then(edges).forward_fill().shift(1))
 
         operands = (broken, prices.open, prices.close, of)
-        return derived(last_against, *operands, name=f"new_{name}", lookback=1, shared=True, anchored=True)
+        return derived(last_against, *operands, name=f"new_{name}", shared=True, anchored=True)
 
     top, bottom = edge(prices.high), edge(prices.low)
     return _standing(prices, top, bottom, until=top, name=name)
@@ -107,14 +107,13 @@ def _standing(prices: Prices, top: Column, bottom: Column, *, until: Column, nam
 
         return derived(known, *columns, name=f"{name}_{what}", lookback=1, kind="truth", shared=True)
 
-    entered = truth(lambda low, top: low <= top.shift(1), prices.low, stands["top"], what="entered")
     return Zone(
         **stands,
         bars_ago=bars_ago,
-        entered=entered,
+        entered=truth(lambda low, top: low <= top.shift(1), prices.low, stands["top"], what="entered"),
         held=truth(
-            lambda entered, close, bottom: entered & (close >= bottom.shift(1)),
-            *(entered, prices.close, stands["bottom"]),
+            lambda low, close, top, bottom: (low <= top.shift(1)) & (close >= bottom.shift(1)),
+            *(prices.low, prices.close, stands["top"], stands["bottom"]),
             what="held",
         ),
         ended=truth(lambda low, edge: low <= edge.shift(1), prices.low, ends_at, what="ended"),

@@ -12,6 +12,7 @@ from engine.scorer import LONG, SHORT, Components, Setup, Weights, direction, ga
 from engine.strategy import Signals, Strategy, decide
 from tests.bar_frames import random_walk
 from tests.charts import HOURS, chart, seen
+from tests.gated import Gated
 
 CLOSE = HOURS.close
 
@@ -95,29 +96,7 @@ def test_direction_is_how_straight_the_way_was(closes, expected):
     assert seen({"it": direction(CLOSE, 3)}, flat(*closes))["it"][-1] == pytest.approx(expected)
 
 
-class Gated(Strategy):
-    """Two setups that both hold often, and a bias that changes."""
-
-    at_least: float = 0.5
-
-    def signals(self, bars: Bars) -> Signals:
-        rising = bars.close > bars.close.lag(1)
-        long = Components(*(bars.close / bars.close.rolling_max(n) for n in (3, 5, 8, 13)), direction(bars.close, 5))
-        setups = {
-            "step": Setup(rising, ~rising, self.at_least),
-            "leap": Setup(rising & rising.lag(1), ~rising & ~rising.lag(1), self.at_least + 0.1),
-        }
-        gated = gate(setups, long, long.mirrored(), bias=bars.on("4h").close - bars.on("4h").close.lag(3))
-        return Signals(
-            enter=gated.enter,
-            enter_short=gated.enter_short,
-            strength=gated.strength,
-            setups=gated.setups,
-            gated=gated,
-        )
-
-
-FRAMES = {"1h": random_walk("1h", 300, seed=3), "4h": random_walk("4h", 75, seed=3)}
+FRAMES = {"1h": random_walk("1h", 300, seed=3)}
 
 
 def test_a_candidate_that_is_not_refused_is_an_entry_of_that_close_and_no_other_is():

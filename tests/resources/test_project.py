@@ -42,6 +42,7 @@ def test_the_shipped_project_is_whole() -> None:
         "bollinger_reversion@1.0.0",
         "relative_momentum@1.0.0",
         "sma_cross@1.0.0",
+        "smc_confluence@1.0.0",
         "time_series_momentum@1.0.0",
     }
     assert project.promotion.periods_per_year["24/7"] == 365
