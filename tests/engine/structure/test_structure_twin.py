@@ -1,5 +1,7 @@
 """Every column of structure against the slow twin, on charts that tie and break all the time; and cut at every bar."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,6 +81,12 @@ def everything(strength):
     below, above = stop_distances(HOURS, of, unit=unit, least=1, most=3)
     further = {"confluence": confluence(HOURS.close, levels, within=unit), "below": below, "above": above}
     return columns(strength) | named(leg=leg) | further
+
+
+def test_every_column_is_explained_in_the_guide():
+    guide = (Path(__file__).parents[3] / "docs/guides/structure.md").read_text()
+    said = {name for key in everything(3) if "." in key for name in [key.split(".")[1]]}
+    assert {name for name in said if f"`{name}`" not in guide} == set()
 
 
 @pytest.mark.slow
