@@ -40,7 +40,7 @@ from engine.errors import (
 
 Kind = Literal["number", "truth"]
 Operand = Union["Column", float]
-BAR_COLUMNS = ("ts", "known_at", "open", "high", "low", "close", "volume", "factor")
+BAR_COLUMNS = ("session", "ts", "known_at", "open", "high", "low", "close", "volume", "factor")
 
 
 def evaluate(columns: Mapping[str, "Column"], frames: Mapping[str, pl.DataFrame], timeframe: str) -> pl.DataFrame:
@@ -52,7 +52,7 @@ def evaluate(columns: Mapping[str, "Column"], frames: Mapping[str, pl.DataFrame]
         timeframe: that of the result; columns of longer timeframes are aligned to it.
 
     Returns:
-        `ts`, `known_at` and each column (Float64 or Boolean), one row per bar; null through a column's warm-up, never NaN.
+        `ts`, `known_at` and each column (Float64 or Boolean), one row per bar; null through a column's warm-up, never NaN or infinite.
 
     Raises:
         MissingTimeframeError: a column's timeframe has no frame.
@@ -90,6 +90,7 @@ def derived(
         timeframe=timeframe,
         expression=function(*(operand.expression for operand in operands)),
         kind=kind,
+        lookback=max(operand.lookback for operand in operands) + lookback,
         warm_up=max(operand.warm_up for operand in operands) + lookback + warm_up,
         needs=needs,
         longer={name: column for operand in operands for name, column in operand.longer.items()},
@@ -132,6 +133,7 @@ class Column:
     timeframe: str
     expression: pl.Expr  # over the frame of `timeframe`, with the columns of `longer` beside it
     kind: Kind = "number"
+    lookback: int = 0  # bars of `timeframe` before the first value
     warm_up: int = 0  # bars of `timeframe` before the first that may be used
     needs: Mapping[str, int] = field(default_factory=dict)  # column of the frame: known since so many bars
     longer: Mapping[str, "Column"] = field(default_factory=dict)  # columns of longer timeframes, by name in the frame
@@ -337,5 +339,6 @@ def _known(column: Column, values: pl.Expr) -> pl.Expr:
     conditions = [pl.col(name).is_not_null().shift(bars, fill_value=False) for name, bars in column.needs.items()]
     if column.warm_up:
         conditions.append(pl.int_range(pl.len()) >= column.warm_up)
-    values = values.fill_nan(None) if column.kind == "number" else values
+    if column.kind == "number":
+        conditions.append(values.is_finite())
     return pl.when(*conditions).then(values) if conditions else values
