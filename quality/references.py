@@ -66,7 +66,9 @@ def of_dataset(
             yield Refusal((*at, "output"), listed(entry.outputs), found, guess)
         for key, value in feature.parameters.items():
             if key not in entry.parameters:
-                yield Refusal((*at, key), listed(entry.parameters), "unknown key '{key}'", nearest(key, entry.parameters))
+                yield Refusal(
+                    (*at, key), listed(entry.parameters), "unknown key '{key}'", nearest(key, entry.parameters)
+                )
             elif not entry.parameters[key].fits(value):
                 yield Refusal((*at, key), entry.parameters[key].allowed)
 

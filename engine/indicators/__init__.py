@@ -43,7 +43,9 @@ avgprice = registered(prices.avgprice, _PRICE, "TA-Lib AVGPRICE", inputs=_BAR)
 medprice = registered(prices.medprice, _PRICE, "TA-Lib MEDPRICE", inputs=_HL)
 typprice = registered(prices.typprice, _PRICE, "TA-Lib TYPPRICE", inputs=_HLC)
 wclprice = registered(prices.wclprice, _PRICE, "TA-Lib WCLPRICE", inputs=_HLC)
-heikin_ashi = registered(prices.heikin_ashi, _PRICE, "Valcu, Stocks & Commodities 22:2 (2004)", inputs=_BAR, nulls="rest")
+heikin_ashi = registered(
+    prices.heikin_ashi, _PRICE, "Valcu, Stocks & Commodities 22:2 (2004)", inputs=_BAR, nulls="rest"
+)
 
 # trend
 plus_dm = registered(trend.plus_dm, _PRICE, _WILDER, inputs=_HL, nulls="rest", length=whole(2))
@@ -55,7 +57,9 @@ adx = registered(trend.adx, _STRENGTH, _WILDER, inputs=_HLC, nulls="rest", lengt
 adxr = registered(trend.adxr, _STRENGTH, _WILDER, inputs=_HLC, nulls="rest", length=whole(2))
 aroon = registered(trend.aroon, _STRENGTH, _CHANDE, inputs=_HL, length=whole(2))
 aroonosc = registered(trend.aroonosc, _SWING, _CHANDE, inputs=_HL, length=whole(2))
-vortex = registered(trend.vortex, _RATIO, "Botes and Siepman, Stocks & Commodities 28:1 (2010)", inputs=_HLC, length=whole(1))
+vortex = registered(
+    trend.vortex, _RATIO, "Botes and Siepman, Stocks & Commodities 28:1 (2010)", inputs=_HLC, length=whole(1)
+)
 vhf = registered(trend.vhf, _RATIO, "White, Futures (1991)", length=whole(2))
 sar = registered(
     trend.sar, _PRICE, _WILDER, inputs=_HL, nulls="rest", anchor="start", step=above(0.0, most=1.0), limit=above(0.0, most=1.0)
@@ -71,9 +75,15 @@ ichimoku = registered(
 
 # lines through prices
 linearreg = registered(regression.linearreg, _SAME, "TA-Lib LINEARREG", nulls="rest", length=whole(2))
-linearreg_slope = registered(regression.linearreg_slope, "input per bar", "TA-Lib LINEARREG_SLOPE", nulls="rest", length=whole(2))
-linearreg_intercept = registered(regression.linearreg_intercept, _SAME, "TA-Lib LINEARREG_INTERCEPT", nulls="rest", length=whole(2))
-linearreg_angle = registered(regression.linearreg_angle, "degrees", "TA-Lib LINEARREG_ANGLE", nulls="rest", length=whole(2))
+linearreg_slope = registered(
+    regression.linearreg_slope, "input per bar", "TA-Lib LINEARREG_SLOPE", nulls="rest", length=whole(2)
+)
+linearreg_intercept = registered(
+    regression.linearreg_intercept, _SAME, "TA-Lib LINEARREG_INTERCEPT", nulls="rest", length=whole(2)
+)
+linearreg_angle = registered(
+    regression.linearreg_angle, "degrees", "TA-Lib LINEARREG_ANGLE", nulls="rest", length=whole(2)
+)
 tsf = registered(regression.tsf, _SAME, "TA-Lib TSF", nulls="rest", length=whole(2))
 fosc = registered(regression.fosc, _PERCENT, _CHANDE, nulls="rest", length=whole(2))
 
@@ -91,7 +101,9 @@ stoch = registered(
 stochrsi = registered(
     momentum.stochrsi, _STRENGTH, _CHANDE, nulls="rest", length=whole(2), window=whole(2), signal=whole(1)
 )  # fmt: skip
-willr = registered(momentum.willr, "-100 to 0", "Williams, How I Made One Million Dollars (1973)", inputs=_HLC, length=whole(2))
+willr = registered(
+    momentum.willr, "-100 to 0", "Williams, How I Made One Million Dollars (1973)", inputs=_HLC, length=whole(2)
+)
 cci = registered(momentum.cci, "mean distances", "Lambert, Commodities 9:10 (1980)", inputs=_HLC, length=whole(2))
 bop = registered(momentum.bop, "-1 to 1", "Livshin, Stocks & Commodities 19:8 (2001)", inputs=_BAR)
 macd = registered(
@@ -107,7 +119,9 @@ ultosc = registered(
     momentum.ultosc, _STRENGTH, "Williams, Stocks & Commodities 3:4 (1985)",
     inputs=_HLC, short=whole(1), medium=whole(1), long=whole(1),
 )  # fmt: skip
-tsi = registered(momentum.tsi, _SWING, "Blau, Stocks & Commodities 9:11 (1991)", nulls="rest", slow=whole(2), fast=whole(2))
+tsi = registered(
+    momentum.tsi, _SWING, "Blau, Stocks & Commodities 9:11 (1991)", nulls="rest", slow=whole(2), fast=whole(2)
+)
 smi = registered(
     momentum.smi, _SWING, "Blau, Stocks & Commodities 11:1 (1993)",
     inputs=_HLC, nulls="rest", length=whole(1), slow=whole(2), fast=whole(2), signal=whole(2),
@@ -142,7 +156,9 @@ keltner = registered(
     volatility.keltner, _PRICE, "Raschke's version of Keltner's channel; StockCharts ChartSchool",
     inputs=_HLC, nulls="rest", length=whole(2), atr_length=whole(1), width=above(0.0),
 )  # fmt: skip
-donchian = registered(volatility.donchian, _PRICE, "Donchian, Trend-Following Methods (1960)", inputs=_HL, length=whole(1))
+donchian = registered(
+    volatility.donchian, _PRICE, "Donchian, Trend-Following Methods (1960)", inputs=_HL, length=whole(1)
+)
 chandelier = registered(
     volatility.chandelier, _PRICE, "Le Beau, StockCharts ChartSchool", inputs=_HLC, nulls="rest", length=whole(1), width=above(0.0)
 )  # fmt: skip
@@ -150,26 +166,40 @@ massi = registered(
     volatility.massi, "bars' sum", "Dorsey, Stocks & Commodities 10:6 (1992)",
     inputs=_HL, nulls="rest", fast=whole(2), slow=whole(1),
 )  # fmt: skip
-cvi = registered(volatility.cvi, _PERCENT, "Chaikin; TA-Lib CVI", inputs=_HL, nulls="rest", length=whole(2), change=whole(1))
+cvi = registered(
+    volatility.cvi, _PERCENT, "Chaikin; TA-Lib CVI", inputs=_HL, nulls="rest", length=whole(2), change=whole(1)
+)
 chop = registered(volatility.chop, _STRENGTH, "Dreiss, Choppiness (1993)", inputs=_HLC, length=whole(2))
 
 # volume
 obv = registered(volume.obv, _VOLUME, "Granville (1963)", inputs="close volume", nulls="rest", anchor="start")
 ad = registered(volume.ad, _VOLUME, "Chaikin; TA-Lib AD", inputs=_HLCV, nulls="rest", anchor="start")
-adosc = registered(volume.adosc, _VOLUME, "Chaikin; TA-Lib ADOSC", inputs=_HLCV, nulls="rest", fast=whole(2), slow=whole(2))
+adosc = registered(
+    volume.adosc, _VOLUME, "Chaikin; TA-Lib ADOSC", inputs=_HLCV, nulls="rest", fast=whole(2), slow=whole(2)
+)
 pvt = registered(volume.pvt, _VOLUME, "TA-Lib PVT", inputs="close volume", nulls="rest", anchor="start")
-nvi = registered(volume.nvi, "index", "Fosback, Stock Market Logic (1976)", inputs="close volume", nulls="rest", anchor="start")
-pvi = registered(volume.pvi, "index", "Fosback, Stock Market Logic (1976)", inputs="close volume", nulls="rest", anchor="start")
+nvi = registered(
+    volume.nvi, "index", "Fosback, Stock Market Logic (1976)", inputs="close volume", nulls="rest", anchor="start"
+)
+pvi = registered(
+    volume.pvi, "index", "Fosback, Stock Market Logic (1976)", inputs="close volume", nulls="rest", anchor="start"
+)
 wad = registered(volume.wad, _PRICE, _WILLIAMS, inputs=_HLC, nulls="rest", anchor="start")
-mfi = registered(volume.mfi, _STRENGTH, "Quong and Soudack, Stocks & Commodities 7:3 (1989)", inputs=_HLCV, length=whole(1))
+mfi = registered(
+    volume.mfi, _STRENGTH, "Quong and Soudack, Stocks & Commodities 7:3 (1989)", inputs=_HLCV, length=whole(1)
+)
 cmf = registered(volume.cmf, "-1 to 1", "Chaikin; StockCharts ChartSchool", inputs=_HLCV, length=whole(1))
-efi = registered(volume.efi, _MONEY, "Elder, Trading for a Living (1993)", inputs="close volume", nulls="rest", length=whole(2))
+efi = registered(
+    volume.efi, _MONEY, "Elder, Trading for a Living (1993)", inputs="close volume", nulls="rest", length=whole(2)
+)
 pvo = registered(
     volume.pvo, _PERCENT, "StockCharts ChartSchool, PVO",
     inputs="volume", nulls="rest", fast=whole(2), slow=whole(2), signal=whole(2),
 )  # fmt: skip
 marketfi = registered(volume.marketfi, "price per volume", _WILLIAMS, inputs="high low volume")
-emv = registered(volume.emv, "price² per volume", "Arms, Volume Cycles in the Stock Market (1994)", inputs="high low volume")
+emv = registered(
+    volume.emv, "price² per volume", "Arms, Volume Cycles in the Stock Market (1994)", inputs="high low volume"
+)
 rvol = registered(volume.rvol, _RATIO, "TA-Lib RVOL", inputs="volume", length=whole(1))
 vwap = registered(
     volume.vwap, _PRICE, "Berkowitz, Logue and Noser, Journal of Finance 43:1 (1988)",
@@ -180,5 +210,5 @@ vwap = registered(
 highest = registered(structure.highest, _SAME, "TA-Lib MAX", length=whole(1))
 lowest = registered(structure.lowest, _SAME, "TA-Lib MIN", length=whole(1))
 pivots = registered(
-    structure.pivots, (_PRICE, _BARS, _PRICE, _BARS), _WILLIAMS, inputs=_HL, nulls="skipped", strength=whole(1)
+    structure.pivots, (_PRICE, _BARS, _PRICE, _BARS), _WILLIAMS, inputs=_HL, nulls="skipped", anchor="start", strength=whole(1)
 )  # fmt: skip

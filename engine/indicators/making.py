@@ -10,7 +10,7 @@ from math import ceil, log
 
 import polars as pl
 
-from engine.causal import Bars, Column, derived
+from engine.causal import Column, Setting, derived
 
 FORGOTTEN = 1e-9  # the weight below which older data no longer count
 
@@ -24,7 +24,7 @@ def made(
     lookback: int = 0,
     warm_up: int = 0,
     anchored: bool = False,
-    **settings: Number,
+    **settings: Setting,
 ) -> Column:
     """The column `name` that `function` makes of the columns' expressions.
 
@@ -37,7 +37,16 @@ def made(
         anchored: whether a value depends on where the series starts, however long ago.
         settings: what it was made with.
     """
-    return derived(function, *columns, lookback=lookback, warm_up=warm_up)
+    return derived(
+        function,
+        *columns,
+        name=name,
+        settings=settings,
+        lookback=lookback,
+        warm_up=warm_up,
+        shared=True,
+        anchored=anchored,
+    )
 
 
 def talib(
@@ -47,7 +56,7 @@ def talib(
     warm_up: int = 0,
     output: str | None = None,
     anchored: bool = False,
-    **settings: Number,
+    **settings: Setting,
 ) -> Column:
     """The column that TA-Lib's function `name` computes; `output` is one of several, as polars-talib calls them."""
     import polars_talib  # a shared library of 23 MB, and only this needs it
@@ -76,13 +85,3 @@ def wilder(length: int) -> int:
 def bars_to_forget(alpha: float) -> int:
     """The smallest n with (1 - alpha)^n < 1e-9."""
     return 1 if alpha >= 1 else ceil(log(FORGOTTEN) / log(1 - alpha))
-
-
-def rises(change: Column) -> Column:
-    """`change` where it is above 0, and 0 where it is not."""
-    return made("rises", lambda values: values.clip(lower_bound=0.0), change)
-
-
-def session(bars: Bars) -> Column:
-    """Which session each bar belongs to, as a number that differs from session to session."""
-    return Column(timeframe=bars.timeframe, expression=pl.col("session").to_physical().cast(pl.Float64))

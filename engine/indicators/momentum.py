@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from engine.causal import Bars, Column
+from engine.causal import Bars, Column, maximum, minimum
 from engine.indicators.averages import ema, sma, wma
-from engine.indicators.making import exponential, rises, talib, wilder
+from engine.indicators.making import exponential, talib, wilder
 from engine.indicators.prices import halfway, medprice
 from engine.indicators.volatility import trange
 
@@ -59,7 +59,7 @@ def cmo(column: Column, length: int = 14) -> Column:
 def cmou(column: Column, length: int = 14) -> Column:
     """Rises less falls in percent of both, summed over the last `length` changes; null where nothing moved."""
     change = column - column.lag(1)
-    up, down = rises(change).rolling_sum(length), rises(-change).rolling_sum(length)
+    up, down = maximum(change, 0.0).rolling_sum(length), maximum(-change, 0.0).rolling_sum(length)
     return 100.0 * (up - down) / (up + down)
 
 
@@ -136,7 +136,7 @@ def trix(column: Column, length: int = 15) -> Column:
 def ultosc(bars: Bars, short: int = 7, medium: int = 14, long: int = 28) -> Column:
     """The part of true ranges that was bought, over three lengths, of which the short counts four times and `medium` twice."""
     ranges, before = trange(bars), bars.close.lag(1)
-    bought = bars.close - (bars.low - rises(bars.low - before))
+    bought = bars.close - minimum(bars.low, before)
     parts = [bought.rolling_sum(length) / ranges.rolling_sum(length) for length in (short, medium, long)]
     return 100.0 * (4.0 * parts[0] + 2.0 * parts[1] + parts[2]) / 7.0
 

@@ -14,6 +14,7 @@ is in; or all of the rest, as there is no honest way to resume what has forgotte
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import wraps
 from math import isfinite
 from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar
@@ -22,6 +23,7 @@ import polars as pl
 
 from engine.causal import Bars, Column
 from engine.errors import OutOfBoundsError, UnknownNameError
+from engine.evaluation import evaluate
 from engine.indicators.making import Number
 
 Anchor = Literal["start", "session"]
@@ -80,21 +82,22 @@ class Indicator(NamedTuple):
             UnknownNameError: no such parameter; the message has the nearest name.
             OutOfBoundsError: a parameter of the wrong type or outside its bounds.
         """
+        what = f"parameter of {self.name}"
         for given in parameters:
             if given not in self.parameters:
-                raise UnknownNameError(f"parameter of {self.name}", given, known=self.parameters)
+                raise UnknownNameError(what, given, known=self.parameters)
         of = getattr(bars, self.inputs[0]) if _takes_one_column(self.function) else bars
         made = self.function(of, **parameters)
         return dict(zip(self.outputs, (made,) if isinstance(made, Column) else made, strict=True))
 
     def lookback(self, output: str, **parameters: Number) -> int:
         """Bars before the first value of `output`."""
-        return self.columns(Bars("1d"), **parameters)[output].lookback
+        return first_value(self.columns(Bars("1d"), **parameters)[output])
 
     def warm_up(self, output: str, **parameters: Number) -> int:
         """Bars from the first value of `output` on until older data weigh less than 1e-9."""
         column = self.columns(Bars("1d"), **parameters)[output]
-        return column.warm_up - column.lookback
+        return column.warm_up - first_value(column)
 
 
 INDICATORS: dict[str, Indicator] = {}
@@ -110,11 +113,13 @@ def indicator(name: str, bars: Bars, *, output: str | None = None, **parameters:
     if name not in INDICATORS:
         raise UnknownNameError("indicator", name, known=INDICATORS)
     columns = INDICATORS[name].columns(bars, **parameters)
+    what = f"output of {name}"
     if output is None and len(columns) > 1:
-        raise OutOfBoundsError(f"output of {name}", output, allowed=f"one of {', '.join(columns)}")
+        allowed = f"one of {', '.join(columns)}"
+        raise OutOfBoundsError(what, output, allowed=allowed)
     chosen = SINGLE[0] if output is None else output
     if chosen not in columns:
-        raise UnknownNameError(f"output of {name}", chosen, known=columns)
+        raise UnknownNameError(what, chosen, known=columns)
     return columns[chosen]
 
 
@@ -190,10 +195,22 @@ def values(columns: Mapping[str, Column], bars: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         columns: of one timeframe, by the name each is to have.
-        bars: `session open high low close volume`, or as many of these as the columns read, in the order of time.
+        bars: `ts` and the columns that are read, in the order of time.
 
     Returns:
         A Float64 column each, a row for each bar; null through the lookback and where there is no value, never NaN.
     """
-    found = bars.select(column.expression.cast(pl.Float64).alias(name) for name, column in columns.items())
-    return found.select(pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in columns)
+    at_once = {name: _never_waited_for(column) for name, column in columns.items()}
+    timeframe = next(iter(columns.values())).timeframe
+    frame = bars.with_columns(known_at="ts")
+    return evaluate(at_once, {timeframe: frame}, timeframe).drop("ts", "known_at")
+
+
+def first_value(column: Column) -> int:
+    """How many bars before a column's first value: its own lookback after the longest of what it is made of."""
+    return max((first_value(operand) for operand in column.operands), default=0) + column.lookback
+
+
+def _never_waited_for(column: Column) -> Column:
+    operands = tuple(_never_waited_for(operand) for operand in column.operands)
+    return replace(column, operands=operands, forgets=0)

@@ -2,10 +2,7 @@
 
 from typing import NamedTuple
 
-import polars as pl
-
-from engine.causal import Bars, Column
-from engine.indicators.making import made
+from engine.causal import Bars, Column, bars_since, value_when
 
 
 class Pivots(NamedTuple):
@@ -31,30 +28,16 @@ def pivots(bars: Bars, strength: int = 2) -> Pivots:
     A high is one when it is above the highs of `strength` bars on either side, so it is known `strength` bars later:
     on that bar it appears, `strength` bars ago, and stands until a newer one is known. Lows are the same, below.
     """
-    high, low = bars.high, -bars.low
-
-    def of(name: str, column: Column, function: object) -> Column:
-        return made(name, lambda values: function(values, strength), column, lookback=2 * strength, strength=strength)
-
+    tops, bottoms = _turned(bars.high, strength), _turned(-bars.low, strength)
     return Pivots(
-        of("pivot_high", high, _level),
-        of("pivot_high_bars_ago", high, _bars_ago),
-        -of("pivot_low", low, _level),
-        of("pivot_low_bars_ago", low, _bars_ago),
+        value_when(tops, bars.high.lag(strength)),
+        bars_since(tops) + float(strength),
+        value_when(bottoms, bars.low.lag(strength)),
+        bars_since(bottoms) + float(strength),
     )
 
 
-def _turned(values: pl.Expr, strength: int) -> pl.Expr:
+def _turned(column: Column, strength: int) -> Column:
     """Whether the value of `strength` bars ago is above those on either side of it."""
-    middle, before = values.shift(strength), values.shift(strength + 1)
-    return (middle > values.rolling_max(strength)) & (middle > before.rolling_max(strength))
-
-
-def _level(values: pl.Expr, strength: int) -> pl.Expr:
-    return pl.when(_turned(values, strength)).then(values.shift(strength)).forward_fill()
-
-
-def _bars_ago(values: pl.Expr, strength: int) -> pl.Expr:
-    bar = values.is_null().cum_count()
-    known = pl.when(_turned(values, strength)).then(bar).forward_fill()
-    return (bar.cast(pl.Int64) - known.cast(pl.Int64) + strength).cast(pl.Float64)
+    middle, before = column.lag(strength), column.lag(strength + 1)
+    return (middle > column.rolling_max(strength)) & (middle > before.rolling_max(strength))

@@ -1,11 +1,9 @@
 """Volatility: how far prices reach, and channels as wide as that around them."""
 
-from math import log
+import math
 from typing import NamedTuple
 
-import polars as pl
-
-from engine.causal import Bars, Column
+from engine.causal import Bars, Column, log
 from engine.indicators.averages import ema, sma
 from engine.indicators.making import made, talib, wilder
 from engine.indicators.prices import halfway
@@ -70,7 +68,7 @@ def percentrank(column: Column, length: int = 100) -> Column:
 
 def historical_volatility(column: Column, length: int = 20) -> Column:
     """The population deviation of the last `length` logarithmic changes, per bar."""
-    return stddev(made("log_change", lambda now, before: (now / before).log(), column, column.lag(1)), length)
+    return stddev(log(column / column.lag(1)), length)
 
 
 def bollinger(column: Column, length: int = 20, width: float = 2.0) -> Channel:
@@ -126,8 +124,4 @@ def cvi(bars: Bars, length: int = 10, change: int = 10) -> Column:
 def chop(bars: Bars, length: int = 14) -> Column:
     """Choppiness: how much longer the way was than it led, on a scale where 0 is straight and 100 nowhere."""
     ways = trange(bars).rolling_sum(length) / (bars.high.rolling_max(length) - bars.low.rolling_min(length))
-    return made("chop", lambda ratio: _logarithm(ratio) * (100 / log(length)), ways, length=length)
-
-
-def _logarithm(ratio: pl.Expr) -> pl.Expr:
-    return pl.when(ratio > 0).then(ratio.log())
+    return 100.0 * log(ways) / math.log(length)

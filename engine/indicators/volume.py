@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import polars as pl
 
-from engine.causal import Bars, Column
+from engine.causal import Bars, Column, where
 from engine.indicators.averages import ema, sma
-from engine.indicators.making import exponential, made, rises, session, talib
+from engine.indicators.making import exponential, made, talib
 from engine.indicators.momentum import ppo
 from engine.indicators.prices import medprice, typprice
 
@@ -64,13 +64,14 @@ def mfi(bars: Bars, length: int = 14) -> Column:
     """The money flow index: typical price times volume where it rose, in percent of all; null where nothing flowed."""
     price = typprice(bars)
     change, flow = price - price.lag(1), price * bars.volume
-    up = _where_rising(change, flow).rolling_sum(length)
-    return 100.0 * up / (up + _where_rising(-change, flow).rolling_sum(length))
+    up = where(change > 0.0, flow, 0.0).rolling_sum(length)
+    return 100.0 * up / (up + where(change < 0.0, flow, 0.0).rolling_sum(length))
 
 
 def cmf(bars: Bars, length: int = 20) -> Column:
     """Chaikin's money flow: volume weighed by where the close is in the bar, in parts of all of the last `length` bars."""
-    place = made("place", _place, bars.high, bars.low, bars.close)
+    reach = bars.high - bars.low
+    place = where(reach > 0.0, (2.0 * bars.close - bars.high - bars.low) / reach, 0.0)
     return (place * bars.volume).rolling_sum(length) / bars.volume.rolling_sum(length)
 
 
@@ -102,21 +103,11 @@ def rvol(bars: Bars, length: int = 20) -> Column:
 
 def vwap(bars: Bars) -> Column:
     """The typical price of all that was traded since the session began, by volume; null until something was."""
-    return made("vwap", _since_the_session, typprice(bars), bars.volume, session(bars), anchored=True)
+    return made("vwap", _since_the_session, typprice(bars), bars.volume, bars.new_session, anchored=True)
 
 
-def _since_the_session(price: pl.Expr, volume: pl.Expr, of_session: pl.Expr) -> pl.Expr:
+def _since_the_session(price: pl.Expr, volume: pl.Expr, begins: pl.Expr) -> pl.Expr:
+    of_session = begins.cum_sum()
     flow, traded = (price * volume).cum_sum().over(of_session), volume.cum_sum().over(of_session)
     unknown = (price * volume).is_null().cum_sum().over(of_session)
     return pl.when((traded > 0) & (unknown == 0)).then(flow / traded)
-
-
-def _where_rising(change: Column, flow: Column) -> Column:
-    def chosen(by: pl.Expr, values: pl.Expr) -> pl.Expr:
-        return pl.when(by > 0).then(values).when(by <= 0).then(0.0)
-
-    return made("where_rising", chosen, change, flow)
-
-
-def _place(high: pl.Expr, low: pl.Expr, close: pl.Expr) -> pl.Expr:
-    return pl.when(high > low).then((2.0 * close - high - low) / (high - low)).when(high <= low).then(0.0)

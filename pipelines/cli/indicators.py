@@ -30,7 +30,9 @@ def indicator(
     bars: Annotated[Path, typer.Option(help="A bar file of any known layout.")],
     param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of a parameter; once for each.")] = None,
     series: Annotated[str | None, typer.Option(help="Which one, where the file has several.")] = None,
-    calendar: Annotated[str, typer.Option(help="Whose sessions: 24/7, FX or an exchange's code such as XNYS.")] = "24/7",
+    calendar: Annotated[
+        str, typer.Option(help="Whose sessions: 24/7, FX or an exchange's code such as XNYS.")
+    ] = "24/7",
     timeframe: Annotated[str | None, typer.Option(help="The bars' length, where it is not to be measured.")] = None,
     timezone: Annotated[str | None, typer.Option(help="Of the times, where they do not say: America/New_York.")] = None,
     label: Annotated[Label | None, typer.Option(help="What a time is of its bar, where the layout errs.")] = None,
@@ -43,7 +45,7 @@ def indicator(
     """Compute one indicator over a bar file. Exit 0 done, 2 a name, a parameter or a file that cannot be used."""
     from engine.causal import Bars
     from engine.errors import UnknownNameError
-    from engine.indicators.registry import INDICATORS, values
+    from engine.indicators.registry import INDICATORS, first_value, values
     from resources.bar_files.layouts import load_formats
     from resources.bar_files.reading import read_bar_file
     from resources.settings import settings
@@ -69,7 +71,7 @@ def indicator(
     if as_json:
         typer.echo(json.dumps({"name": name, "outputs": found.to_dict(as_series=False)}))
     else:
-        _show(entry, rows["ts"], found, {output: column.lookback for output, column in columns.items()})
+        _show(entry, rows["ts"], found, {output: first_value(column) for output, column in columns.items()})
 
 
 def indicators(
@@ -119,12 +121,14 @@ def _parameters(entry: "Indicator", given: Sequence[str]) -> dict[str, int | flo
     from engine.errors import UnknownNameError
 
     parameters = {}
+    what = f"parameter of {entry.name}"
     for text in given:
         name, sign, value = text.partition("=")
         if not sign:
-            raise typer.BadParameter(f"{text!r} is not NAME=VALUE: write --param length=14", param_hint="--param")
+            wrong = f"{text!r} is not NAME=VALUE: write --param length=14"
+            raise typer.BadParameter(wrong, param_hint="--param")
         if name not in entry.parameters:
-            raise UnknownNameError(f"parameter of {entry.name}", name, known=entry.parameters)
+            raise UnknownNameError(what, name, known=entry.parameters)
         parameters[name] = _number(entry.parameters[name], name, value)
     return parameters
 
@@ -176,19 +180,26 @@ def _in_sessions(rows: "pl.DataFrame", name: str) -> "pl.DataFrame":
         return rows.with_columns(session=days)
     begin, end = days[0] - timedelta(days=1), days[-1] + timedelta(days=1)
     closes = calendar.closes(max(begin, calendar.first), min(end, calendar.last))
-    return rows.join_asof(moments(closes).select("session", "begin"), left_on="ts", right_on="begin", strategy="backward")
+    return rows.join_asof(
+        moments(closes).select("session", "begin"), left_on="ts", right_on="begin", strategy="backward"
+    )
 
 
 def _show(entry: "Indicator", stamps: "pl.Series", found: "pl.DataFrame", lookbacks: Mapping[str, int]) -> None:
     import polars as pl
 
     newest = found.insert_column(0, stamps.alias("ts")).tail(SHOWN_BARS)
-    rows = [[f"{row[0]:%Y-%m-%d %H:%M}", *("" if one is None else f"{one:.10g}" for one in row[1:])] for row in newest.rows()]
+    rows = [
+        [f"{row[0]:%Y-%m-%d %H:%M}", *("" if one is None else f"{one:.10g}" for one in row[1:])]
+        for row in newest.rows()
+    ]
     _table(tuple(newest.columns), rows)
     typer.echo(f"{entry.name}: {entry.computes}")
     units = [f"{output} ({entry.units[output]}) from bar {lookbacks[output] + 1:,} on" for output in entry.outputs]
     n_known = found.select(pl.exclude("ts").is_not_null().sum()).row(0)
-    typer.echo(f"{', '.join(units)}; {', '.join(f'{n:,}' for n in n_known)} values on {found.height:,} bars, --json has all")
+    typer.echo(
+        f"{', '.join(units)}; {', '.join(f'{n:,}' for n in n_known)} values on {found.height:,} bars, --json has all"
+    )
 
 
 def _defaults(entry: "Indicator") -> str:
