@@ -133,7 +133,7 @@ coppock = registered(
     momentum.coppock, _PERCENT, "Coppock, Barron's (1962)", nulls="rest", length=whole(2), fast=whole(1), slow=whole(1)
 )  # fmt: skip
 qstick = registered(momentum.qstick, _PRICE, _CHANDE, inputs="open close", length=whole(1))
-imi = registered(momentum.imi, _STRENGTH, _CHANDE, inputs="open close", length=whole(1))
+imi = registered(momentum.imi, _STRENGTH, _CHANDE, inputs="open close", length=whole(2))
 eri = registered(momentum.eri, _PRICE, "Elder, Trading for a Living (1993)", inputs=_HLC, nulls="rest", length=whole(2))
 
 # volatility
@@ -145,7 +145,7 @@ stddev = registered(volatility.stddev, _SAME, "TA-Lib STDDEV", length=whole(1))
 var = registered(volatility.var, "input squared", "TA-Lib VAR", length=whole(1))
 avgdev = registered(volatility.avgdev, _SAME, "TA-Lib AVGDEV", length=whole(2))
 zscore = registered(volatility.zscore, "deviations", "standard score", length=whole(2))
-percentrank = registered(volatility.percentrank, _STRENGTH, "TA-Lib PERCENTRANK", length=whole(1))
+percentrank = registered(volatility.percentrank, _STRENGTH, "TA-Lib PERCENTRANK", length=whole(2))
 historical_volatility = registered(
     volatility.historical_volatility, _RATIO, "Hull, Options, Futures, and Other Derivatives", length=whole(2)
 )  # fmt: skip

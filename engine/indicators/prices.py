@@ -36,11 +36,11 @@ def wclprice(bars: Bars) -> Column:
 def heikin_ashi(bars: Bars) -> HeikinAshi:
     """Bars that open halfway through the one before, close at the mean price, and reach as far as needed."""
 
-    def recursive(output: str) -> Column:
+    def price(output: str, warm_up: int = bars_to_forget(1 / 2)) -> Column:
         prices = bars.open, bars.high, bars.low, bars.close
-        return talib("ha", *prices, lookback=0, warm_up=bars_to_forget(1 / 2), output=output)
+        return talib("ha", *prices, lookback=0, warm_up=warm_up, output=output)
 
-    return HeikinAshi(recursive("haopen"), recursive("hahigh"), recursive("halow"), avgprice(bars))
+    return HeikinAshi(price("haopen"), price("hahigh"), price("halow"), price("haclose", warm_up=0))
 
 
 def halfway(one: Column, other: Column) -> Column:

@@ -213,4 +213,5 @@ def first_value(column: Column) -> int:
 
 def _never_waited_for(column: Column) -> Column:
     operands = tuple(_never_waited_for(operand) for operand in column.operands)
-    return replace(column, operands=operands, forgets=0)
+    waits = column.forgets or any(one is not other for one, other in zip(operands, column.operands, strict=True))
+    return replace(column, operands=operands, forgets=0) if waits else column
