@@ -170,7 +170,7 @@ def registered(
         parameters=parameters,
         nulls=nulls,
         anchor=anchor,
-        computes=inspect.getdoc(function).split("\n")[0] if function.__doc__ else "",
+        computes=(inspect.getdoc(function) or "").split("\n")[0],
         source=source,
     )
     return checked

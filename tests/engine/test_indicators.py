@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import engine.indicators as public
-from engine.causal import Bars
+from engine.causal import Bars, Column
 from engine.errors import OutOfBoundsError, UnknownNameError
 from engine.evaluation import evaluate
-from engine.indicators import bollinger, ema, pivots, rsi, sma, stoch, vwap
+from engine.indicators import bollinger, ema, pivots, registry, rsi, sma, stoch, vwap
 from engine.indicators.registry import INDICATORS, _never_waited_for, first_value, indicator, registered, values, whole
 from tests.bar_frames import bar_frame, random_walk
 
@@ -231,7 +231,8 @@ def close(found, expected, *, within=1e-12):
     """Are two columns the same: null on the same bars, and numbers within a share of the largest?"""
     if not found.is_null().equals(expected.is_null()):
         return False
-    return (found - expected).abs().max() in (None, 0.0) or (found - expected).abs().max() <= within * expected.abs().max()
+    apart, scale = (found - expected).abs().max(), expected.abs().max()
+    return scale is None or apart <= within * scale
 
 
 def test_the_first_value_stands_right_after_the_lookback_and_none_is_missing_after_it():
@@ -344,7 +345,12 @@ def test_values_on_bars_cut_anywhere_are_those_on_all_bars(t):
 @given(st.sampled_from(sorted(INDICATORS)), st.integers(2, 12), st.integers(1, 300), st.integers(0, 10_000))
 def test_more_history_changes_nothing_whatever_the_length(name, length, n_earlier, seed):
     entry = INDICATORS[name]
-    if "length" not in entry.parameters or not entry.parameters["length"].fits(length) or entry.anchor or name == "kama":
+    if (
+        "length" not in entry.parameters
+        or not entry.parameters["length"].fits(length)
+        or entry.anchor
+        or name == "kama"
+    ):
         return
     frame = random_walk("1d", 1_500, seed=seed)
     columns = entry.columns(DAYS, length=length)
@@ -407,18 +413,15 @@ def test_the_registry_and_the_functions_give_the_same_column():
 
 
 def test_a_new_one_is_a_function_and_a_line(monkeypatch):
-    from engine.causal import Column
-
     def spread(bars: Bars, length: int = 5) -> Column:
         """The mean of highs less lows in percent of the close."""
         return 100.0 * sma(bars.high - bars.low, length) / bars.close
 
-    monkeypatch.setattr("engine.indicators.registry.INDICATORS", {})
+    monkeypatch.setattr(registry, "INDICATORS", {})
     checked = registered(spread, "percent", "nobody", inputs="high low close", length=whole(1))
-    from engine.indicators.registry import INDICATORS as alone
 
-    assert alone["spread"].computes == "The mean of highs less lows in percent of the close."
-    assert alone["spread"].lookback("value") == 4
+    assert registry.INDICATORS["spread"].computes == "The mean of highs less lows in percent of the close."
+    assert registry.INDICATORS["spread"].lookback("value") == 4
     with pytest.raises(OutOfBoundsError, match="length is 0, must be a whole number from 1 to 100000"):
         checked(DAYS, 0)
 
