@@ -93,7 +93,8 @@ def evaluate(
         memo: keeps what is computed, for the next call on the same data.
 
     Returns:
-        `ts`, `known_at` and each column (Float64 or Boolean), one row per bar; null through a column's warm-up, never NaN.
+        `ts`, `known_at` and each column (Float64 or Boolean), one row per bar; null through a column's warm-up, never NaN or
+        infinite.
 
     Raises:
         MissingTimeframeError: a column's timeframe has no frame.
@@ -226,7 +227,8 @@ class _Here(NamedTuple):
             if needs.warm_up:
                 conditions.append(pl.int_range(pl.len()) >= needs.warm_up)
             values = pl.col(column.key)
-            values = values.fill_nan(None) if column.kind == "number" else values
+            if column.kind == "number":
+                conditions.append(values.is_finite())
             yield (pl.when(*conditions).then(values) if conditions else values).alias(column.key)
 
     def _needs(self, column: Column, of: dict[str, "_Needs"]) -> "_Needs":
