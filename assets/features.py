@@ -14,7 +14,7 @@ import polars as pl
 
 from assets import inputs, inputs_current
 from assets.batches import batches
-from assets.partitions import partition_of
+from assets.partitions import Span, partition_of
 from engine.causal import Bars
 from engine.evaluation import evaluate
 from engine.indicators import indicator
@@ -28,21 +28,22 @@ from resources.project import Project
 
 
 def compute_features(
-    context: dg.AssetExecutionContext, project: Project, dataset: Dataset, lake: Lake, *, first: date
+    context: dg.AssetExecutionContext, project: Project, dataset: Dataset, lake: Lake, days: Span
 ) -> dg.MaterializeResult:
-    """Write every feature from the session `first` on, and what it was computed from."""
+    """Write every feature from the first of `days` on, and what it was computed from."""
     of = inputs.held(lake, dataset)
-    last: date | None = of.digests["session"].max()  # type: ignore[assignment]
-    if last is None:
+    newest: date | None = of.digests["session"].max()  # type: ignore[assignment]
+    if newest is None:
         raise NothingHeldError(dataset.name)
+    last = max(newest, days.last)  # of whose sessions there may be no bars: then they have no features
     calendar = calendar_of(project, dataset)
     current = inputs.features(project, dataset, of, calendar.sessions(dataset.start, last))
-    n_rows = write_features(lake, dataset, calendar, of.actions, first=first, last=last)
-    rewritten = {key: value for key, value in current.items() if key >= partition_of(dataset, first)}
+    n_rows = write_features(lake, dataset, calendar, of.actions, first=days.first, last=last)
+    rewritten = {key: value for key, value in current.items() if key >= partition_of(dataset, days.first)}
     read = inputs.read_until(of.receipts, last)
     inputs.record(lake, f"features:{dataset.name}", rewritten, run_id=context.run.run_id, read=read)
     return dg.MaterializeResult(
-        metadata={"rows": n_rows, "written from": str(first), "to": str(last)},
+        metadata={"rows": n_rows, "written from": str(days.first), "to": str(last)},
         check_results=[inputs_current.features_check(lake, project, dataset)],
     )
 

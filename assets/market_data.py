@@ -215,7 +215,7 @@ def _features(project: Project, dataset: Dataset) -> dg.AssetsDefinition:
     )
     def features(context: dg.AssetExecutionContext, lake: Lake, sources: Sources) -> dg.MaterializeResult:
         days = wanted_days(context, project, dataset, lake, sources)
-        return compute_features(context, project, dataset, lake, first=days.first)
+        return compute_features(context, project, dataset, lake, days)
 
     return features
 
