@@ -25,10 +25,12 @@ from typing import NamedTuple
 import polars as pl
 
 from assets.partitions import as_of, key_format, partition_of
+from engine.strategy import instruments_named
 from quality import sla, tables
 from quality.datasets import Dataset
 from quality.hashes import document_hash
 from quality.ledger import Standing
+from quality.strategies import InUniverse, StrategyConfiguration
 from resources.clock import now
 from resources.errors import NothingHeldError
 from resources.lake import Condition, Lake
@@ -199,7 +201,7 @@ def research(
     configuration = definition.configuration
     dataset = project.datasets[configuration.dataset]
     traded = configuration.chosen_instruments(dataset)
-    read = [*(instrument.id for instrument in traded), *configuration.fx.values()]
+    read = [*instruments_seen(definition, dataset), *configuration.fx.values()]
     data = data_used(of or held(lake, dataset), read, last=last)
     shape = {"calendar", "timeframe", "resample", "start", "features"}
     return document_hash(
@@ -213,6 +215,7 @@ def research(
                 else []
             ),
             _making(project, dataset),
+            _chosen_by(project, configuration),
             dataset.model_dump(mode="json", include=shape),
             corrections(project, dataset),
             [instrument.model_dump(mode="json") for instrument in traded],
@@ -221,6 +224,22 @@ def research(
             str(last),
         ]
     )
+
+
+def instruments_seen(definition: StrategyDefinition, dataset: Dataset) -> list[str]:
+    """Those it trades, and those whose bars its signal asks for by name."""
+    configuration = definition.configuration
+    traded = [instrument.id for instrument in configuration.chosen_instruments(dataset)]
+    features = dataset.features if configuration.timeframe == dataset.timeframe else ()
+    strategy = definition.signal(**configuration.parameters())
+    named = instruments_named(strategy, configuration.timeframe, features=features)
+    return [*traded, *sorted(named & set(dataset.ids) - set(traded))]
+
+
+def _chosen_by(project: Project, configuration: StrategyConfiguration) -> dict[str, object]:
+    """The rules by which it is chosen who may be entered."""
+    chosen = configuration.instruments
+    return project.universes[chosen.universe].model_dump(mode="json") if isinstance(chosen, InUniverse) else {}
 
 
 def scorecard(

@@ -20,7 +20,8 @@ from benchmarks.run import Measured
 from engine.bars import resample
 from engine.causal import Bars, crossed_above, crossed_below
 from engine.evaluation import Kept, Memo, evaluate
-from engine.indicators import indicator, sma
+from engine.indicators.averages import sma
+from engine.indicators.registry import indicator
 from engine.strategy import Market, Signals, Strategy, decide
 from quality.datasets import Dataset
 from resources.calendars import open_calendar
@@ -105,7 +106,7 @@ def signals_1000() -> Measured:
     pairs = [Crosses(fast=fast, slow=slow) for fast in FAST for slow in SLOW]
 
     def decided(memo: Memo | None) -> None:
-        market = Market("I000.BENCH", {"I000.BENCH": frames}, ["I000.BENCH"], memo)
+        market = Market("I000.BENCH", {"I000.BENCH": frames}, ["I000.BENCH"], memo=memo)
         for strategy in pairs:
             decide(strategy, frames, TIMEFRAME, market)
 

@@ -17,6 +17,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from functools import cached_property
 from hashlib import sha256
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -36,7 +37,7 @@ DISK_BYTES = 2_000_000_000
 MEMORY_BYTES = 500_000_000
 TRIMMED_EVERY = 0.1  # of the bound on the folder: how much one process writes before it looks at it again
 _DIGEST_BYTES = 32
-_OURS = ("engine.", "_operator")  # modules whose code is in the hash, or Python's own
+_OURS = ("engine.", "_operator", "polars.")  # modules that are in the hash, as code or as a pin, and Python's own
 
 
 class Read(NamedTuple):
@@ -56,6 +57,7 @@ class Columns:
         frames: Mapping[str, Frames],
         *,
         peers: Collection[str],
+        members: pl.DataFrame | None = None,
         disk_bytes: int = DISK_BYTES,
         memory_bytes: int = MEMORY_BYTES,
         least_bars: int = LEAST_BARS,
@@ -66,12 +68,13 @@ class Columns:
             folder: where files are kept.
             frames: of every instrument, the bars that columns are computed on.
             peers: those that functions across instruments look at, in their order.
+            members: `session instrument`, where they look at those only that are members in a bar's session.
             disk_bytes: how large the folder may grow, about.
             memory_bytes: how much is remembered in memory beside it.
             least_bars: what is made of fewer is remembered in memory only.
             code: the hash of what computes; the project's own by default.
         """
-        self._folder, self._frames, self._peers = folder, frames, tuple(peers)
+        self._folder, self._frames, self._peers, self._members = folder, frames, tuple(peers), members
         self._disk_bytes, self._memory_bytes, self._least_bars = disk_bytes, memory_bytes, least_bars
         self._code = numbers_hash() if code is None else code
         self._remembered: OrderedDict[tuple[str, str], pl.Series] = OrderedDict()
@@ -164,9 +167,16 @@ class Columns:
         if reads is None or self._n_bars(reads) < self._least_bars:
             return None
         content = [(*read, self._digest(read)) for read in sorted(reads)]
-        peers = self._peers if any(node.across for node in column.walk().values()) else ()
-        identity = repr((self._code, instrument, peers, column.key, content))
+        looks_across = any(node.across for node in column.walk().values())
+        others = self._looked_at if looks_across else ""
+        identity = repr((self._code, instrument, others, column.key, content))
         return self._folder / sha256(identity.encode()).hexdigest()
+
+    @cached_property
+    def _looked_at(self) -> str:
+        """Whom functions across instruments look at, and when."""
+        when = "" if self._members is None else self._members.sort("session", "instrument").write_csv()
+        return sha256(repr((self._peers, when)).encode()).hexdigest()
 
     def _n_bars(self, reads: Collection[Read]) -> int:
         frames = {(read.instrument, read.timeframe) for read in reads}
@@ -195,7 +205,7 @@ class Columns:
         asked, timeframe = column.instrument or instrument, column.timeframe
         stand_ins = [f"operand {n}" for n in range(len(column.operands))]
         names = column.function(*map(pl.col, stand_ins)).meta.root_names()
-        own = {"known_at", *names} - {*stand_ins}
+        own = {"known_at", "session", *names} - {*stand_ins}
         parts = [frozenset(Read(asked, timeframe, name) for name in own)]
         lookers = [one for one in self._peers if timeframe in self._frames[one]] if column.across else [instrument]
         for looker in lookers:
@@ -207,9 +217,11 @@ class Columns:
         return frozenset().union(*parts)
 
 
-def beside(lake: Lake, frames: Mapping[str, Frames], *, peers: Collection[str]) -> Columns:
-    """The columns that are kept beside a lake, as a memo of these frames."""
-    return Columns(Path(lake.root).with_name("columns"), frames, peers=peers)
+def beside(
+    lake: Lake, frames: Mapping[str, Frames], *, peers: Collection[str], members: pl.DataFrame | None
+) -> Columns:
+    """The columns that are kept beside a lake, as a memo of this market."""
+    return Columns(Path(lake.root).with_name("columns"), frames, peers=peers, members=members)
 
 
 def _is_ours(column: Column) -> bool:

@@ -158,6 +158,23 @@ def test_what_reads_one_instrument_is_the_same_among_others(tmp_path: Path) -> N
     assert memo.counts == {"columns_read": 1, "columns_computed": 1}
 
 
+def test_a_rank_among_other_members_is_another_file(tmp_path: Path) -> None:
+    market = drawn()
+    sessions = market["A"]["1h"]["session"].unique()
+    for who in (None, ["A"], ["A", "B"], ["A"]):
+        members = (
+            None
+            if who is None
+            else pl.DataFrame({"session": sessions}).join(pl.DataFrame({"instrument": who}), how="cross")
+        )
+        memo = Columns(tmp_path / "columns", market, peers=["A", "B"], members=members, least_bars=1, code="as it is")
+        told = {"instrument": "A", "others": market, "peers": ["A", "B"], "members": members}
+        computed = evaluate({"it": rank(BARS.close)}, market["A"], "1h", **told)
+        assert evaluate({"it": rank(BARS.close)}, market["A"], "1h", **told, memo=memo).equals(computed)
+    assert memo.counts == {"columns_read": 1, "columns_computed": 0}
+    assert len(files(tmp_path)) == 3
+
+
 def test_other_code_computes_again(tmp_path: Path) -> None:
     market = drawn()
     values(SMA, market, kept(tmp_path, market))
