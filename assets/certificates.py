@@ -14,15 +14,14 @@ import numpy as np
 import polars as pl
 
 from assets import research
+from assets.features import feature_columns
 from assets.universe import by_session
-from engine.causal import Bars, Column
 from engine.errors import EngineError
 from engine.history import History
-from engine.indicators import indicator
 from engine.strategy import Strategy
 from engine.universe import measures
 from quality import sla, tables
-from quality.datasets import Dataset, Instrument
+from quality.datasets import Instrument
 from quality.lookahead.certificate import MINIMUM_BARS, Certificate, certificate, on_enough_bars
 from quality.lookahead.chosen_before import Chosen, embargo, universe
 from quality.lookahead.laws import Law, LawName, broken
@@ -66,7 +65,7 @@ def certify(project: Project, definition: StrategyDefinition, past: History, pla
     """Prove every law on every instrument."""
     strategy, timeframe = definition.signal(**definition.configuration.parameters()), plan.timeframe
     dataset = project.datasets[definition.configuration.dataset]
-    traded, features = [instrument.id for instrument in plan.instruments], features_of(dataset)
+    traded, features = [instrument.id for instrument in plan.instruments], feature_columns(dataset)
     laws, decided, n_bars = {}, {}, 0
     for instrument in traded:
         market = Market(instrument, past.frames, traded, past.members)
@@ -82,14 +81,6 @@ def certify(project: Project, definition: StrategyDefinition, past: History, pla
     ]
     code = research.identity_of(project, definition)
     return certificate(definition.configuration.key, laws, once=once, bars_checked=n_bars, code=code)
-
-
-def features_of(dataset: Dataset) -> dict[str, Column]:
-    """How the data set's features are computed, by name."""
-    return {
-        name: indicator(feature.indicator, Bars(feature.timeframe or dataset.timeframe), **feature.parameters)
-        for name, feature in dataset.features.items()
-    }
 
 
 def known_of(lake: Lake, project: Project, definition: StrategyDefinition, *, last: date) -> Known:

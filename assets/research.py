@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from assets import inputs
+from engine.evaluation import Memo
 from engine.history import History
 from engine.walk_forward import Window, windows
 from quality.contracts import Contract
@@ -26,6 +27,8 @@ from quality.policies import Costs
 from quality.risk import Guards
 from quality.sizing import SIGNAL
 from quality.strategies import InUniverse, StrategyConfiguration
+from resources import columns
+from resources.columns import Columns
 from resources.errors import WindowNotCompleteError
 from resources.lake import Lake
 from resources.market import calendar_of, history
@@ -55,6 +58,7 @@ class Backtest(NamedTuple):
     returns: pl.DataFrame
     paths: "Sequence[PathResult]"
     bears: "Bears"
+    candidates: pl.DataFrame  # of its gate
 
 
 class Bears(NamedTuple):
@@ -200,16 +204,24 @@ def identity_of(project: Project, definition: StrategyDefinition) -> str:
     return document_hash([definition.code_hash, definition.configuration_hash, traded, numbers_hash()])
 
 
-def backtest_of(definition: StrategyDefinition, past: History, plan: "Plan") -> Backtest:
+def columns_of(lake: Lake, past: History, plan: "Plan") -> Columns:
+    """What remembers the columns of this history, from one run to the next too."""
+    peers = [instrument.id for instrument in plan.instruments]
+    return columns.beside(lake, past.frames, peers=peers, members=past.members)
+
+
+def backtest_of(definition: StrategyDefinition, past: History, plan: "Plan", *, memo: Memo | None = None) -> Backtest:
     from engine import backtest, report
+    from engine.candidates import all_candidates
 
     strategy = definition.signal(**definition.configuration.parameters())
     on = backtest.grid(past, plan)
-    decided = backtest.decisions(strategy, past, plan, on)
+    decided = backtest.decisions(strategy, past, plan, on, memo=memo)
     simulation = backtest.run(on, decided, plan)
     returns = backtest.session_returns(simulation, on.sessions, of=past.sessions, cash=plan.rules.cash)
     bears = Bears(report.break_even_cost_multiple(on, decided, plan), report.capacity(on, decided, plan))
-    return Backtest(simulation, on.bars, returns, report.paths(on, decided, plan), bears)
+    asked = all_candidates(strategy, past, plan)
+    return Backtest(simulation, on.bars, returns, report.paths(on, decided, plan), bears, asked)
 
 
 def trades_of(result: Backtest, plan: "Plan") -> pl.DataFrame:
@@ -219,11 +231,13 @@ def trades_of(result: Backtest, plan: "Plan") -> pl.DataFrame:
     return trades_frame(result.simulation, result.bars, plan.instruments)
 
 
-def trials_of(definition: StrategyDefinition, past: History, plan: "Plan") -> "list[Trial]":
+def trials_of(
+    definition: StrategyDefinition, past: History, plan: "Plan", *, memo: Memo | None = None
+) -> "list[Trial]":
     """Every parameter set over the full span."""
     from engine.selection import trials
 
-    return trials(definition.signal, parameter_sets(definition), past, plan, of=past.sessions)
+    return trials(definition.signal, parameter_sets(definition), past, plan, of=past.sessions, memo=memo)
 
 
 def windows_of(definition: StrategyDefinition, sessions: Sequence[date]) -> list[WindowSessions]:
@@ -259,7 +273,9 @@ def window_called(name: str, project: Project, definition: StrategyDefinition, l
     return complete[name]
 
 
-def walk_of(definition: StrategyDefinition, past: History, plan: "Plan", window: WindowSessions) -> "Walked":
+def walk_of(
+    definition: StrategyDefinition, past: History, plan: "Plan", window: WindowSessions, *, memo: Memo | None = None
+) -> "Walked":
     from engine.selection import walk
 
     return walk(
@@ -269,6 +285,7 @@ def walk_of(definition: StrategyDefinition, past: History, plan: "Plan", window:
         plan,
         in_sample=window.in_sample,
         out_of_sample=window.out_of_sample,
+        memo=memo,
     )
 
 

@@ -34,7 +34,7 @@ from engine.simulator.drivers import run_sweep
 from engine.simulator.packing import signals_of, tape_of
 from engine.simulator.simulation import Simulation, simulate
 from engine.sleeves import simulate_sleeves
-from engine.strategy import Market, Strategy, decide, refusal
+from engine.strategy import Market, Strategy, asked, decide, refusal
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -138,10 +138,12 @@ def decisions(
     signals: dict[str, Any] = {name: np.zeros(on.bars.closes.shape, dtype=np.bool_) for name in _SIGNALS.values()}
     numbers = {name: np.full(on.bars.closes.shape, np.nan) for name in _NUMBERS.values()}
     peers = [instrument.id for instrument in plan.instruments]
+    columns = asked(strategy, history.frames[peers[0]], plan.timeframe)  # once for all: they are the same of each
     for column, (instrument, rows) in enumerate(zip(plan.instruments, on.rows_of, strict=True)):
         frames = history.frames[instrument.id]
         market = Market(instrument.id, history.frames, peers, history.members, memo)
-        decided = _of_members(decide(strategy, frames, plan.timeframe, market), history, instrument.id)
+        decided = decide(strategy, frames, plan.timeframe, market, signals=columns)
+        decided = _of_members(decided, history, instrument.id)
         _heard_by_somebody(strategy, decided, plan)
         for signal, name in _SIGNALS.items():
             signals[name][rows, column] = decided[signal].to_numpy()

@@ -9,10 +9,9 @@ import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 
 from engine.bars import timeframe_us
-from engine.indicators import INDICATORS
+from engine.indicators.registry import INDICATORS, SINGLE
 from engine.strategy import Strategy
 from engine.walk_forward import windows
-from quality.configuration import Number
 from quality.datasets import Dataset
 from quality.documents import listed, nearest, unknown
 from quality.errors import Refusal
@@ -60,15 +59,18 @@ def of_dataset(
         if feature.indicator not in INDICATORS:
             yield unknown((*at, "indicator"), feature.indicator, INDICATORS)
             continue
-        parameters = INDICATORS[feature.indicator].parameters
+        entry = INDICATORS[feature.indicator]
+        if feature.output not in entry.outputs and not (feature.output is None and entry.outputs == SINGLE):
+            found = "{key} is missing" if feature.output is None else "{key} is {value}"
+            guess = None if feature.output is None else nearest(feature.output, entry.outputs)
+            yield Refusal((*at, "output"), listed(entry.outputs), found, guess)
         for key, value in feature.parameters.items():
-            if key not in parameters:
-                yield Refusal((*at, key), listed(parameters), "unknown key '{key}'", nearest(key, parameters))
-            elif not _fits(value, parameters[key].kind, parameters[key].at_least):
-                bound = parameters[key].at_least
-                whole = parameters[key].kind is int
-                wanted = f"a whole number of at least {bound}" if whole else f"a number above {bound}"
-                yield Refusal((*at, key), wanted)
+            if key not in entry.parameters:
+                yield Refusal(
+                    (*at, key), listed(entry.parameters), "unknown key '{key}'", nearest(key, entry.parameters)
+                )
+            elif not entry.parameters[key].fits(value):
+                yield Refusal((*at, key), entry.parameters[key].allowed)
 
 
 def of_source(dataset: Dataset, *, held: Mapping[str, Collection[str]]) -> Iterator[Refusal]:
@@ -130,10 +132,6 @@ def of_signal(strategy: StrategyConfiguration, signal: type[Strategy]) -> Iterat
         if required and name not in strategy.params:
             wanted = f"{{value: …, min: …, max: …, step: …}}, as {signal.__name__}.{name} has no default"
             yield Refusal(("params", name), wanted, "{key} is missing")
-
-
-def _fits(value: Number, kind: type[int] | type[float], at_least: Number) -> bool:
-    return isinstance(value, int) and value >= at_least if kind is int else value > at_least
 
 
 def _uncovered(dataset: Dataset, costs: Mapping[str, Costs]) -> Iterator[Refusal]:

@@ -25,6 +25,7 @@ AT_ENTRY = (
     *("strength", "confidence", "regime", "volatility_at_entry", "volume_at_entry", "drawdown_at_entry"),
     *("portfolio_heat", "fill_quality", "equity_before", "equity_after", "position_before", "position_after"),
 )
+COMPONENTS = ("structure", "confluence", "momentum", "volume", "regime")
 OHLCV = {"open": pl.Float64, "high": pl.Float64, "low": pl.Float64, "close": pl.Float64, "volume": pl.Float64}
 
 
@@ -465,6 +466,27 @@ TABLES: dict[str, Table] = {
             },
             key="",
             nullable="order side quantity",
+            partition_by="strategy",
+        ),
+        _table(
+            "candidates",
+            "One setup that held on a bar: its score by component, and every reason why the gate refused it, if it did.",
+            {
+                "strategy": pl.String,
+                "scope": pl.String,
+                "instrument": pl.String,
+                "ts": TS,
+                "side": pl.String,
+                "setup": pl.String,
+                "at_least": pl.Float64,
+                "score": pl.Float64,
+                **dict.fromkeys(COMPONENTS, pl.Float64),
+                "bias": pl.Float64,
+                "weights": pl.List(pl.Float64),
+                "refused": pl.List(pl.String),
+            },
+            key="strategy scope instrument ts side setup",
+            nullable=" ".join(("score", *COMPONENTS, "bias")),
             partition_by="strategy",
         ),
         _table(

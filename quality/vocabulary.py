@@ -14,28 +14,27 @@ for hostile code; the look-ahead laws are the second line.
 import ast
 import builtins
 import collections.abc
-import inspect
 import math
 from collections.abc import Collection, Iterator, Mapping
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType, TracebackType
 
-from engine import indicators
+from engine.indicators.registry import INDICATORS
 from quality.documents import listed
 from quality.errors import Problem
 
-_INDICATORS = {
-    name
-    for name, function in inspect.getmembers(indicators, inspect.isfunction)
-    if function.__module__ == indicators.__name__ and not name.startswith("_")
-} - {"indicator"}
 ALLOWED: Mapping[str, Collection[str]] = {
     "engine.causal": {
         *("Bars", "Column", "bars_since", "crossed_above", "crossed_below", "deviation_across", "log", "maximum"),
         *("mean_across", "minimum", "rank", "sign", "sqrt", "value_when", "where"),
     },
-    "engine.indicators": _INDICATORS,
+    "engine.indicators": INDICATORS,
+    "engine.scorer": {"Components", "Setup", "Weights", "direction", "gate"},
     "engine.stateful": {"Answer", "DataWindow"},
     "engine.strategy": {"Signals", "Stateful", "Strategy"},
+    "engine.structure.fibonacci": {"confluence", "extensions", "last_leg", "retracements"},
+    "engine.structure.levels": {"breaks", "sweeps"},
+    "engine.structure.swings": {"stop_distances", "swings"},
+    "engine.structure.zones": {"fair_value_gaps", "order_blocks"},
     "__future__": {"annotations"},
     "collections.abc": set(collections.abc.__all__),
     "dataclasses": {"KW_ONLY", "dataclass", "field"},  # asdict and replace take columns apart

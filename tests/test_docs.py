@@ -76,12 +76,17 @@ class Listed(Record):
     instruments: tuple[Instrument, ...]
 
 
+class Featured(Record):
+    features: dict[str, datasets.Feature]
+
+
 EXAMPLES: dict[str, tuple[type[BaseModel], ...]] = {
     "README.md": (Dataset, StrategyConfiguration),
     "docs/guides/bar-files.md": (Format,),
     "docs/guides/check.md": (CalendarsPolicy,),
     "docs/guides/corporate-actions.md": (Listed,),
     "docs/guides/fills.md": (Scenario,) * len([*(ROOT / "docs/guides/fills").iterdir()]),
+    "docs/guides/indicators.md": (Featured,),
     "docs/guides/size-and-risk.md": (StrategyConfiguration,),
     "docs/guides/sources.md": (Sourced,) * 5,
     "docs/guides/universe.md": (UniversePolicy,),
@@ -95,7 +100,7 @@ SYNONYMS = {
     *("rollback", "decay", "divergence"),
 }
 ALLOWED = {
-    "alpha": {"engine/indicators.py"},  # an exponential mean's weight
+    "alpha": {"engine/indicators/making.py"},  # an exponential mean's weight
     "symbol": {
         *("quality/datasets.py", "resources/sources/protocol.py"),  # what a source calls an instrument
         *("engine/simulator/inputs.py", "quality/risk.py"),  # the contract's `symbol_cooldown_active`

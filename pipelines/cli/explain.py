@@ -87,8 +87,21 @@ def _explained(connection: "DuckDBPyConnection", wanted: Address) -> dict[str, A
         and row["role"] in ("protective_stop", "target")
         and (row["instrument"], row["decided_on"]) == (order["instrument"], order["decided_on"])
     ]
+    side = {"buy": "long", "sell": "short"}.get(order["side"])
+    candidates = [
+        row
+        for row in _rows(
+            connection,
+            "candidates",
+            wanted,
+            "AND instrument = $instrument AND ts = $ts",
+            instrument=order["instrument"],
+            ts=order["decided_ts"],
+        )
+        if row["side"] == side
+    ]
     (plan,) = (json.loads(row["document"]) for row in _rows(connection, "plans", wanted))
-    return explained(plan, order, trade=trade, fills=fills, protection=protection)
+    return explained(plan, order, trade=trade, fills=fills, protection=protection, candidates=candidates)
 
 
 def _trade(connection: "DuckDBPyConnection", wanted: Address) -> Row | None:
@@ -103,7 +116,7 @@ def _trade(connection: "DuckDBPyConnection", wanted: Address) -> Row | None:
 
 
 def _rows(
-    connection: "DuckDBPyConnection", table: str, wanted: Address, more: str = "", **parameters: str
+    connection: "DuckDBPyConnection", table: str, wanted: Address, more: str = "", **parameters: str | datetime
 ) -> Iterator[Row]:
     from quality.tables import TABLES
     from resources.warehouse import ask_rows
@@ -153,6 +166,12 @@ def _why_entered(entered: Row) -> Iterator[str]:
     said = {name: entered[name] for name in ("strength", "confidence", "regime")}
     yield f"  {_listed(said, absent='The strategy says no strength, confidence or regime.')}"
     yield f"  Known then: {_listed(entered['known'], absent='nothing, as it was refused before it was looked at.')}"
+    for one in entered["candidates"]:
+        parts = " + ".join(
+            f"{name} {_number(part['value'])} x {part['share']:.2g}" for name, part in one["components"].items()
+        )
+        verdict = f"refused: {', '.join(one['refused'])}" if one["refused"] else "passed"
+        yield f"  {one['setup']} {verdict}; score {_number(one['score'])} of at least {_number(one['at_least'])} = {parts}; bias {_number(one['bias'])}."
 
 
 def _why_this_size(size: Row) -> Iterator[str]:

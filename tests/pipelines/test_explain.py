@@ -12,11 +12,13 @@ from engine.attribution import SIGNS
 from pipelines.cli.main import main
 from resources.lake import Lake
 from resources.warehouse import Warehouse
+from tests.gated import Gated
 from tests.walks import project_of, strategy, walked_history
 
 pytestmark = pytest.mark.slow
 
 KEY = "scripted@1.0.0"
+GATED = "gated@1.0.0"
 N_DAYS = 38  # with something still open at the end
 WRITTEN = {
     **strategy(
@@ -41,6 +43,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for scope in ("backtest", "w001"):
         written = records.frames(KEY, scope, plan=plan, document=document, **result._asdict())
         records.write(lake, KEY, scope, written)
+    gated = definition._replace(signal=Gated)
+    result = research.backtest_of(gated, walked_history(N_DAYS), plan)
+    written = records.frames(GATED, "backtest", plan=plan, document=document, **result._asdict())
+    records.write(lake, GATED, "backtest", written)
     Warehouse(path=str(root / "warehouse.duckdb")).rebuild(lake)
     return root
 
@@ -100,6 +106,20 @@ def test_sentences_have_the_three_answers_and_every_fill(home: Path, explain) ->
     assert "max_open_positions 1" in out
 
 
+def test_a_trade_behind_a_gate_has_the_score_it_entered_for_by_component(explain) -> None:
+    code, out, _ = explain(f"{GATED}/t-000003", "--json")
+    assert code == 0
+    entered = json.loads(out)["entered"]
+    passed = [one for one in entered["candidates"] if not one["refused"]]
+    assert {one["side"] for one in entered["candidates"]} == {entered["signal"]}
+    assert passed[0]["score"] == pytest.approx(entered["strength"])
+    parts = passed[0]["components"].values()
+    assert sum(part["value"] * part["share"] for part in parts) == pytest.approx(entered["strength"])
+    _, told, _ = explain(f"{GATED}/t-000003")
+    assert f"{passed[0]['setup']} passed; score " in told
+    assert "confluence" in told
+
+
 def test_an_order_that_was_refused_says_which_guard_refused_it(home: Path, explain) -> None:
     refused = rows(home, "orders").filter(pl.col("reason") == "max_open_positions")["order"][0]
     code, out, _ = explain(f"{KEY}/{refused}")
@@ -135,7 +155,7 @@ def test_a_window_is_named_between_strategy_and_id(explain) -> None:
         pytest.param(f"{KEY}/t-999999", "backtest has t-000001 to t-", id="no such trade"),
         pytest.param(f"{KEY}/o-999999", "backtest has o-000001 to o-", id="no such order"),
         pytest.param(f"{KEY}/w009/t-000001", "has no w009, only backtest, w001", id="no such window"),
-        pytest.param("other@1.0.0/t-000001", f"there are {KEY}", id="no such strategy"),
+        pytest.param("other@1.0.0/t-000001", f"there are {GATED}, {KEY}", id="no such strategy"),
     ],
 )
 @pytest.mark.parametrize("how", [(), ("--json",)])

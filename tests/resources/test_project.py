@@ -42,6 +42,7 @@ def test_the_shipped_project_is_whole() -> None:
         "bollinger_reversion@1.0.0",
         "relative_momentum@1.0.0",
         "sma_cross@1.0.0",
+        "smc_confluence@1.0.0",
         "time_series_momentum@1.0.0",
     }
     assert project.promotion.periods_per_year["24/7"] == 365
@@ -119,7 +120,15 @@ def test_the_code_that_runs_is_the_code_that_is_hashed(root: Path) -> None:
         ),
         pytest.param(
             "datasets/crypto_5m.yaml", "indicator: atr, length: 14", "indicator: atr, length: 1.5",
-            "features.atr_14.length is 1.5, expected a whole number of at least 1", id="a parameter of the wrong kind",
+            "features.atr_14.length is 1.5, expected a whole number from 1 to 100000", id="a parameter of the wrong kind",
+        ),
+        pytest.param(
+            "datasets/crypto_5m.yaml", "indicator: atr, length: 14", "indicator: macd",
+            "features.atr_14.output is missing, expected one of histogram, macd, signal", id="an output nobody chose",
+        ),
+        pytest.param(
+            "datasets/crypto_5m.yaml", "indicator: atr, length: 14", "indicator: macd, output: signl",
+            "features.atr_14.output is 'signl': did you mean 'signal'?", id="an output the indicator has not",
         ),
         pytest.param(
             "datasets/crypto_5m.yaml", "id: EOSUSD.BITFINEX", "id: EOSUSD.BITFNEX",
