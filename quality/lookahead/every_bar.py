@@ -18,7 +18,8 @@ most is nothing or a window. If no node uses what comes after a bar, no column d
    said of the past is not said otherwise later.
 
 Compiled functions (TA-Lib, kernels of the engine) cost a call for each cut in a block, so for these
-step 2 is done at 4,000 of the bars; steps 1 and 3 at all. Nodes that are cumulative from the start of
+step 2 is done at 4,000 of the bars; steps 1 and 3 at all. What groups the bars itself (by session)
+has to be computed cut by cut, and is cut at 1,000 bars. Nodes that are cumulative from the start of
 the series have no warm-up: they are cut in blocks with 64 bars of memory, and steps 1 and 3 are left out.
 
 `alignment` is proved with the same values: what a bar sees of a longer timeframe or of another
@@ -38,13 +39,14 @@ from engine.bars import timeframe_us
 from engine.causal import Column
 from quality.lookahead.laws import Law, broken, held
 from quality.lookahead.market import Market
-from quality.lookahead.polars_nodes import is_compiled
+from quality.lookahead.polars_nodes import is_compiled, is_grouped
 
 BLOCK = 32
 BEYOND = 8
 ANCHORED_BARS = 64
 WHOLE_CUTS = 16
 COMPILED_CUTS = 4_000
+GROUPED_CUTS = 1_000
 RELATIVE = 1e-8
 THREADS = 2
 _ROWS = 1_000_000  # of cuts that are computed at once: what fits into a processor's cache
@@ -72,6 +74,11 @@ class Node(NamedTuple):
     def is_anchored(self) -> bool:
         """Is it not bound by the warm-up law? What is read off the bars themselves declares nothing."""
         return self.column.anchored or not self.column.operands
+
+    @property
+    def is_grouped(self) -> bool:
+        """Does its expression group the bars itself? Then it cannot be computed on many cuts at once."""
+        return self.column.kernel is None and is_grouped(self.expression)
 
 
 class Break(NamedTuple):
@@ -233,7 +240,7 @@ def _proved(node: Node) -> Iterator[tuple[str, Break]]:
     said = end_to_end(node, alone)
     differs = _different(said, node.values.gather(alone)).to_numpy()
     rest = np.setdiff1d(np.arange(node.values.len()), alone[~differs], assume_unique=True)
-    exact = _spread(rest, COMPILED_CUTS) if compiled else rest
+    exact = _spread(rest, GROUPED_CUTS if node.is_grouped else COMPILED_CUTS if compiled else rest.size)
     cut, uncut = stacked(node, exact)
     if (wrong := _different(cut, uncut).arg_true()).len():
         yield "prefix", _break(node, int(exact[wrong[0]]), cut[wrong[0]], uncut[wrong[0]])
@@ -255,22 +262,21 @@ def _drifted(node: Node, bars: Integers, said: pl.Series) -> Iterator[tuple[int,
 
 
 def _restlessness(node: Node) -> Floats:
-    """By how much more than in its memory the node's input has moved in one bar, at any time; at least 1.
+    """By how much more than lately the node's input has moved in one bar, at any time; at least 1.
 
-    What is recursive forgets in proportion to what it is shown: a quiet stretch leaves more of a wild one before it.
+    What is recursive forgets in proportion to what it is shown: a quiet stretch leaves more of a wild one before it, and
+    one without a move leaves all. Lately is the node's lookback.
     """
-    factor = np.ones(node.inputs.height)
-    if not node.column.forgets or node.inputs.height <= node.memory:
-        return factor
-    quiet = np.full(node.inputs.height, np.inf)
+    most, lately = np.ones(node.inputs.height), max(node.column.lookback, 1)
+    if not node.column.forgets or node.inputs.height <= lately:
+        return most
     for values in node.inputs.iter_columns():
-        moves = np.abs(np.diff(values.cast(pl.Float64).fill_null(strategy="forward").to_numpy(), prepend=np.nan))
-        moves = np.nan_to_num(moves)
+        known = values.cast(pl.Float64).fill_null(strategy="forward").to_numpy()
+        moves = np.nan_to_num(np.abs(np.diff(known, prepend=np.nan)))
         before = np.cumsum(moves)
-        inside = (before[node.memory :] - before[: before.size - node.memory]) / node.memory
+        inside = np.maximum(before[lately:] - before[:-lately], 0.0) / lately
         with np.errstate(divide="ignore", invalid="ignore"):
-            quiet[node.memory :] = np.fmin(quiet[node.memory :], moves.max() / np.maximum(inside, 0.0))
-    most: Floats = np.fmax(factor, quiet)
+            most[lately:] = np.fmax(most[lately:], moves.max() / inside)
     return most
 
 
@@ -281,7 +287,7 @@ def _far_or_old(node: Node, said: Mapping[int, Any]) -> tuple[str, Break]:
         if beyond_rounding(known, node.values.slice(bar, 1))[0]:
             return "prefix", _break(node, bar, known[0], node.values[bar])
     bar = next(iter(said))
-    why = f"with {node.memory} bars of history, which is its lookback and warm-up, {_shown(said[bar])}"
+    why = f"with more than its lookback and warm-up of {node.memory} bars {_shown(node.values[bar])}"
     return "warm_up", Break(node, bar, said[bar], node.values[bar], why)
 
 
@@ -303,9 +309,20 @@ def _break(node: Node, bar: int, seen: Any, expected: Any) -> Break:
 
 def stacked(node: Node, bars: Integers) -> tuple[pl.Series, pl.Series]:
     """The node's values at `bars` on data cut there, and on data that go on, both from the same first bar."""
+    if node.is_grouped:
+        return _one_by_one(node, bars)
     per_bar = node.memory + BLOCK / 2 + (node.memory + BLOCK + BEYOND) / BLOCK
     parts = np.array_split(bars, max(1, int(bars.size * per_bar / _ROWS)))
     return pl.concat([_cut(node, some) for some in parts]), pl.concat([_uncut(node, some) for some in parts])
+
+
+def _one_by_one(node: Node, bars: Integers) -> tuple[pl.Series, pl.Series]:
+    cut, uncut = [node.values.clear()], [node.values.clear()]
+    for bar, begin in zip(bars.tolist(), _begins(bars // BLOCK, node).tolist(), strict=True):
+        end = min((bar // BLOCK + 1) * BLOCK + BEYOND, node.inputs.height)
+        cut.append(_value(node, begin, bar + 1).tail(1))
+        uncut.append(_value(node, begin, end).slice(bar - begin, 1))
+    return pl.concat(cut), pl.concat(uncut)
 
 
 def _cut(node: Node, bars: Integers) -> pl.Series:

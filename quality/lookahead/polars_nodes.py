@@ -75,8 +75,17 @@ def offences(expression: pl.Expr) -> list[str]:
 
 def is_compiled(expression: pl.Expr) -> bool:
     """Does it call code that polars has not in itself, and that costs a call for each series it is asked of?"""
+    return _has(expression, "FfiPlugin")
+
+
+def is_grouped(expression: pl.Expr) -> bool:
+    """Does it group the bars itself, so that it cannot be computed on many groups of them at once?"""
+    return _has(expression, '"Over"')
+
+
+def _has(expression: pl.Expr, word: str) -> bool:
     try:
-        return "FfiPlugin" in expression.meta.serialize(format="json")
+        return word in expression.meta.serialize(format="json")
     except pl.exceptions.PolarsError:
         return True
 
@@ -127,6 +136,7 @@ def _is_rowwise(name: str, options: Node) -> bool:
     return (
         name in _ROWWISE
         or name in _SMOOTHED
+        or (name == "StructExpr" and inner == "FieldByName")
         or (name == "Boolean" and inner in _ROWWISE_TRUTHS)
         or (name == "TemporalExpr" and inner in _ROWWISE_TIMES)
     )

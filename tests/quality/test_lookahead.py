@@ -83,6 +83,7 @@ def test_what_is_not_known_to_be_causal_is_named(expression, word):
         X.rolling_mean(5) - X.rolling_std(5, ddof=0) + X.rolling_median(3),
         X.ewm_mean(span=9).forward_fill(),
         X.cum_sum().over("session"),
+        X.struct.field("upper"),
         pl.int_range(pl.len()) - pl.when(X > 1).then(X.cum_max()).otherwise(X.cum_count()),
         pl.mean_horizontal(X, X.abs().sqrt().log().sign()).clip(0, 1).cast(pl.Float64).fill_nan(None),
         pl.col("ts").dt.hour() + pl.col("session").dt.weekday(),
@@ -169,6 +170,17 @@ def test_nulls_in_the_middle_raise_no_false_alarm():
     }
     laws = laws_of(columns, market._replace(frames={"ONE": {"1h": bars}}))
     assert all(law.passed for law in laws.values()), laws
+
+
+def test_what_is_grouped_by_session_is_cut_one_by_one():
+    def of_session(function):
+        return derived(
+            lambda closes: function(closes).over("session"), Bars("1h").close, name="by_session", anchored=True
+        )
+
+    honest = laws_of({"enter": of_session(lambda closes: closes.cum_max()) > 1}, hours(60))
+    ahead = laws_of({"enter": of_session(lambda closes: closes.cum_max(reverse=True)) > 1}, hours(60))
+    assert (honest["prefix"].passed, ahead["prefix"].passed) == (True, False)
 
 
 def test_a_bar_that_counts_as_known_before_it_has_closed_is_found():
