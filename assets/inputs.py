@@ -29,6 +29,8 @@ from quality import sla, tables
 from quality.datasets import Dataset
 from quality.hashes import document_hash
 from quality.ledger import Standing
+from quality.regimes import RegimeTerms
+from quality.strategies import StrategyConfiguration
 from resources.clock import now
 from resources.errors import NothingHeldError
 from resources.lake import Condition, Lake
@@ -212,6 +214,7 @@ def research(
                 if isinstance(configuration.risk, str)
                 else []
             ),
+            {name: terms.model_dump(mode="json") for name, terms in regime_terms(project, configuration).items()},
             _making(project, dataset),
             dataset.model_dump(mode="json", include=shape),
             corrections(project, dataset),
@@ -221,6 +224,11 @@ def research(
             str(last),
         ]
     )
+
+
+def regime_terms(project: Project, configuration: StrategyConfiguration) -> dict[str, RegimeTerms]:
+    """What the regimes that a strategy trades in allow, by name."""
+    return {name: project.regimes[name] for name in (configuration.regimes.allowed if configuration.regimes else ())}
 
 
 def scorecard(

@@ -48,6 +48,7 @@ class Walked(NamedTuple):
     simulation: Simulation
     bars: Market  # out-of-sample
     paths: Sequence[PathResult]  # out-of-sample, on each path policy
+    decided: Decisions  # out-of-sample
 
 
 def trials(
@@ -92,9 +93,10 @@ def walk(
     first, end = rows = on.rows(out_of_sample[0], out_of_sample[-1])
     decided = decisions(make(**chosen.params), history, plan, on)
     simulation = run(on, decided, plan, rows=rows, close_at_end=True)
-    bars, _ = part(on, decided, rows)
+    bars, on_them = part(on, decided, rows)
     returns = session_returns(simulation, on.sessions[first:end], of=out_of_sample, cash=plan.rules.cash)
-    return Walked(chosen, returns, simulation, bars, paths(on, decided, plan, rows=rows, close_at_end=True))
+    on_paths = paths(on, decided, plan, rows=rows, close_at_end=True)
+    return Walked(chosen, returns, simulation, bars, on_paths, on_them)
 
 
 def best(tried: Sequence[Trial]) -> Trial:
