@@ -59,7 +59,7 @@ def by_regime(trades: pl.DataFrame) -> pl.DataFrame:
     A trade whose regime nobody knew stands under null, last. `profit_factor` is as that of the whole: +inf where nothing
     was lost, NaN where nothing was made or lost.
     """
-    won, lost = pl.col("pnl").clip(lower_bound=0).sum(), -pl.col("pnl").clip(upper_bound=0).sum()
+    won, lost = (pnl.clip(lower_bound=0).sum() for pnl in (pl.col("pnl"), -pl.col("pnl")))
     return (
         trades.group_by("regime")
         .agg(

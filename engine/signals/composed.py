@@ -14,12 +14,12 @@ from abc import ABCMeta
 from collections.abc import Iterable, Mapping
 from functools import reduce
 from operator import or_
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import polars as pl
 
 from engine.causal import Bars, Column, derived, maximum, where
-from engine.signals.registry import SIGNALS, signal
+from engine.signals.registry import class_called, signal
 from engine.signals.signal_class import SignalClass, settings_of
 from engine.strategy import Signals, Strategy
 
@@ -35,7 +35,9 @@ def composed(name: str, classes: Iterable[str]) -> type[Strategy]:
     """
     parameters = {one: parameters_of(one) for one in sorted(classes)}
     fields = {
-        parameter: settings_of(SIGNALS[one])[own] for one in parameters for own, parameter in parameters[one].items()
+        parameter: settings_of(class_called(one))[own]
+        for one, named in parameters.items()
+        for own, parameter in named.items()
     }
 
     def signals(self: Strategy, bars: Bars) -> Signals:
@@ -51,13 +53,12 @@ def composed(name: str, classes: Iterable[str]) -> type[Strategy]:
         **{parameter: setting.default for parameter, setting in fields.items()},
         "signals": signals,
     }
-    made: type[Strategy] = ABCMeta(name, (Strategy,), namespace)
-    return made
+    return cast(type[Strategy], ABCMeta(name, (Strategy,), namespace))
 
 
 def parameters_of(name: str) -> Mapping[str, str]:
     """The strategy's parameter for each setting of the signal class `name`."""
-    return {setting: f"{name}_{setting}" for setting in settings_of(SIGNALS[name])}
+    return {setting: f"{name}_{setting}" for setting in settings_of(class_called(name))}
 
 
 class _Heard(NamedTuple):

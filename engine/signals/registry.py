@@ -24,6 +24,13 @@ GROUPS: Mapping[str, frozenset[str]] = {
 }
 
 
+def class_called(name: str) -> type[SignalClass]:
+    """The registered class; UnknownNameError, with the nearest name, where there is none."""
+    if name not in SIGNALS:
+        raise UnknownNameError("signal", name, known=SIGNALS)
+    return SIGNALS[name]
+
+
 def signal(name: str, **settings: Number) -> SignalClass:
     """The registered class `name`; settings left out have their defaults.
 
@@ -31,9 +38,7 @@ def signal(name: str, **settings: Number) -> SignalClass:
         UnknownNameError: no such class or setting; the message has the nearest name.
         OutOfBoundsError: a setting outside its bounds.
     """
-    if name not in SIGNALS:
-        raise UnknownNameError("signal", name, known=SIGNALS)
-    known, what = settings_of(SIGNALS[name]), f"setting of {name}"
+    known, what = settings_of(class_called(name)), f"setting of {name}"
     for setting in settings:
         if setting not in known:
             raise UnknownNameError(what, setting, known=known)
