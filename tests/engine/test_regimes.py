@@ -5,7 +5,7 @@ import math
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -99,7 +99,6 @@ def test_a_regime_is_known_without_the_bars_that_follow(name):
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 @given(closes=st.lists(st.floats(1e-3, 1e6) | st.just(50.0), min_size=30, max_size=60))
-@settings(max_examples=15)
 def test_confidence_lies_between_a_half_and_one_wherever_a_regime_is_known(name, closes):
     names, confidences = told(closes, name, 3)
     known = [(one, sure) for one, sure in zip(names, confidences, strict=True) if one is not None]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -123,7 +123,6 @@ def test_a_breakout_is_as_strong_as_it_is_far_outside_in_ranges():
 
 @pytest.mark.parametrize("name", SIGNALS)
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=8)
 def test_strength_and_confidence_lie_within_zero_and_one(name, seed):
     found = said(signal(name), jumpy(seed))
     for column in ("strength", "confidence"):
