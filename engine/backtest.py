@@ -69,6 +69,7 @@ class Plan(NamedTuple):
     rates: Mapping[str, Rate] = MappingProxyType({})  # by instrument that settles in other money than the account
     delisted: Mapping[str, date] = MappingProxyType({})  # by instrument, its last session
     magnify: str | None = None  # the timeframe of the bars that say which way the price went inside a bar
+    sized: bool = True  # somebody says how much an entry is; the signal itself where it says targets or weights
     capital: Literal["shared", "sleeves"] = "shared"  # sleeves: an equal part of the cash each, and accounts apart
     regimes: RegimeRules | None = None  # None: nobody looks
 
@@ -147,9 +148,9 @@ def decisions(
     peers = [instrument.id for instrument in plan.instruments]
     for column, (instrument, rows) in enumerate(zip(plan.instruments, on.rows_of, strict=True)):
         frames = history.frames[instrument.id]
-        decided = decide(strategy, frames, plan.timeframe, Market(instrument.id, history.frames, peers, memo))
-        if decided["stop"].is_not_null().any() and not (plan.rules.exits.stop or inputs.Stop()).distances:
-            raise refusal(strategy, "says a stop, and nothing listens: write `stop: signal` under exits")
+        market = Market(instrument.id, history.frames, peers, history.members, memo)
+        decided = _of_members(decide(strategy, frames, plan.timeframe, market), history, instrument.id)
+        _heard_by_somebody(strategy, decided, plan)
         for signal, name in _SIGNALS.items():
             signals[name][rows, column] = decided[signal].to_numpy()
         for name in ("enter_long", "enter_short"):
@@ -181,6 +182,39 @@ def _in_regimes(plan: Plan, on: Grid, decided: inputs.Decisions) -> inputs.Decis
     return decided._replace(
         enter_long=decided.enter_long & known, enter_short=decided.enter_short & known, **verdict._asdict()
     )
+
+
+def _of_members(decided: pl.DataFrame, history: History, instrument: str) -> pl.DataFrame:
+    """Who is no member of the universe in a session is not entered in it, and of targets holds nothing."""
+    if history.members is None:
+        return decided
+    sessions = history.raw[instrument].select("ts", "session")
+    own = history.members.filter(pl.col("instrument") == instrument).select("session", member=pl.lit(value=True))
+    joined = sessions.join(own, on="session", how="left", maintain_order="left").select("ts", "member")
+    may = pl.col("member").fill_null(value=False)
+    return (
+        decided.join(joined, on="ts", how="left", maintain_order="left")
+        .with_columns(
+            *(pl.col(name) & may for name in ("enter", "enter_short")),
+            *(pl.when(may | pl.col(name).is_null()).then(pl.col(name)).otherwise(0.0) for name in ("target", "weight")),
+        )
+        .drop("member")
+    )
+
+
+def _heard_by_somebody(strategy: Strategy, decided: pl.DataFrame, plan: Plan) -> None:
+    """Refuse what a strategy says and the plan does not listen to."""
+
+    def says(*names: str) -> bool:
+        return any(decided[name].fill_null(value=False).any() if decided[name].dtype == pl.Boolean
+                   else decided[name].is_not_null().any() for name in names)  # fmt: skip
+
+    if says("stop") and not (plan.rules.exits.stop or inputs.Stop()).distances:
+        raise refusal(strategy, "says a stop, and nothing listens: write `stop: signal` under exits")
+    if says("target", "weight") and plan.sized:
+        raise refusal(strategy, "says how much is to be held, and a size says it too: write `size: signal`")
+    if says("enter", "enter_short") and not plan.sized:
+        raise refusal(strategy, "enters, and `size: signal` leaves how much to it: write a sizer")
 
 
 def _warm_up_of(exits: inputs.Exits) -> int:

@@ -143,7 +143,7 @@ def _decisions(made_with: Mapping[str, Any], simulation: Simulation, names: Sequ
             **on,
             "do": "buy" if order["side"] > 0 else "sell",
             **_sent(made_with, order),
-            **({"quantity": float(order["requested"])} if _was_told(made_with, order) else {"size": made_with["size"]}),
+            **_sized(made_with, order),
             **made_with["exits"],
         }
 
@@ -157,10 +157,11 @@ def _sent(made_with: Mapping[str, Any], order: Any) -> Document:
     return {"order": "limit", "price": float(order["price"]), **more}
 
 
-def _was_told(made_with: Mapping[str, Any], order: Any) -> bool:
-    """Is it the decision that has to say how much: that of a target, or of a size that a regime made smaller?"""
+def _sized(made_with: Mapping[str, Any], order: Any) -> Document:
+    """By the sizer; or as told, where a target said how much, or a regime made a size smaller."""
     scaled = made_with.get("regimes", {}).get("terms") is not None
-    return bool((scaled or order["size_model"] == NONE) and not np.isnan(order["requested"]))
+    told = (scaled or order["size_model"] == NONE) and not np.isnan(order["requested"])
+    return {"quantity": float(order["requested"])} if told else {"size": made_with.get("size")}
 
 
 def _moment(micros: Any) -> str:

@@ -20,7 +20,7 @@ from quality.errors import Refusal
 from quality.policies import CalendarsPolicy, Costs
 from quality.regimes import RegimeTerms
 from quality.risk import Risk
-from quality.strategies import MAX_WINDOWS, StrategyConfiguration, across
+from quality.strategies import MAX_WINDOWS, InUniverse, StrategyConfiguration, Tier, across
 
 _DAYS_PER_YEAR = 365.25
 
@@ -186,8 +186,10 @@ def _traded(strategy: StrategyConfiguration, dataset: Dataset) -> Iterator[Refus
         for index, name in enumerate(strategy.instruments):
             if name not in known:
                 yield unknown(("instruments", index), name, known)
+    if isinstance(strategy.instruments, InUniverse) and strategy.instruments.universe not in dataset.universes:
+        yield unknown(("instruments", "universe"), strategy.instruments.universe, dataset.universes)
     chosen = strategy.chosen_instruments(dataset)
-    if not chosen and not isinstance(strategy.instruments, tuple | str):
+    if not chosen and isinstance(strategy.instruments, Tier):
         tiers = {instrument.tier for instrument in dataset.instruments}
         yield unknown(("instruments", "tier"), strategy.instruments.tier, tiers)
 

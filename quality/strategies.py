@@ -4,7 +4,7 @@
     name: sma_cross
     version: 1.0.0              # a change of anything here is a new version
     dataset: crypto_5m
-    instruments: all            # or a list of ids, or {tier: core}
+    instruments: all            # or a list of ids, {tier: core}, {universe: liquid_crypto}
     params: {fast: {value: 20, min: 10, max: 30, step: 10}}
     signals: {breakout: {length: 20}}       # instead of Python and params: signal classes, their values on a grid or not
     regimes: {allowed: [trend, chop], min_confidence: 0.6}      # of policies/regimes.yaml
@@ -64,12 +64,12 @@ from quality.exits import (
 )
 from quality.regimes import Regimes
 from quality.risk import Guards
-from quality.sizing import InverseVolatility, RiskParity, RiskPerTrade, Sizer
+from quality.sizing import InverseVolatility, RiskParity, RiskPerTrade, SignalSize
 
 MAX_SETS = 50
 MAX_WINDOWS = 10
 _SESSIONS = "a number of sessions such as 60d"
-_INSTRUMENTS = "all, a list of ids, or a tier such as {tier: core}"
+_INSTRUMENTS = "all, a list of ids, a tier such as {tier: core}, or {universe: liquid_crypto}"
 
 
 def _sessions(value: Any) -> Any:
@@ -236,8 +236,14 @@ class Tier(Record):
     tier: Name
 
 
+class InUniverse(Record):
+    universe: Name  # a section of policies/universe.yaml that the data set names; who is no member is not entered
+
+
 def _instruments_kind(value: Any) -> str | None:
-    kinds: dict[type, str] = {str: "all", list: "list", tuple: "list", dict: "tier", Tier: "tier"}
+    if isinstance(value, dict):
+        return "universe" if "universe" in value else "tier"
+    kinds: dict[type, str] = {str: "all", list: "list", tuple: "list", Tier: "tier", InUniverse: "universe"}
     return kinds.get(type(value))
 
 
@@ -268,14 +274,15 @@ class StrategyConfiguration(Record):
     instruments: Annotated[
         Annotated[Literal["all"], Tag("all")]
         | Annotated[tuple[InstrumentId, ...], Filled, Tag("list")]
-        | Annotated[Tier, Tag("tier")],
+        | Annotated[Tier, Tag("tier")]
+        | Annotated[InUniverse, Tag("universe")],
         Discriminator(_instruments_kind, custom_error_type="value_error", custom_error_context={"error": _INSTRUMENTS}),
     ]
     timeframe: Timeframe
     account: Account
     params: dict[Name, Parameter] = Field(default_factory=dict)
     signals: dict[Name, dict[Name, Setting]] = Field(default_factory=dict, exclude_if=lambda classes: not classes)
-    size: Sizer
+    size: SignalSize  # of entries; `signal`: the strategy says targets or weights
     exits: Exits = Exits()
     order: Order = _left_out(default=Order())
     costs: Name
@@ -317,6 +324,8 @@ class StrategyConfiguration(Record):
         """Those of `dataset` it trades, in the data set's order."""
         if isinstance(self.instruments, Tier):
             return tuple(one for one in dataset.instruments if one.tier == self.instruments.tier)
+        if isinstance(self.instruments, InUniverse):
+            return dataset.instruments
         return tuple(one for one in dataset.instruments if self.instruments == "all" or one.id in self.instruments)
 
     @model_validator(mode="after")

@@ -40,6 +40,7 @@ def test_the_shipped_project_is_whole() -> None:
     assert set(project.datasets) == {"crypto_5m", "us_equities_1d"}
     assert set(project.strategies) == {
         "bollinger_reversion@1.0.0",
+        "relative_momentum@1.0.0",
         "sma_cross@1.0.0",
         "time_series_momentum@1.0.0",
         "volume_breakout@1.0.0",
