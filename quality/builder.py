@@ -23,6 +23,7 @@ from typing import Any
 import yaml
 
 from quality.configuration import Number, parse
+from quality.sizing import SIGNAL
 from quality.strategies import StrategyConfiguration
 
 _ORDER = [field.alias or name for name, field in StrategyConfiguration.model_fields.items()]
@@ -64,7 +65,8 @@ class Draft:
         return self._said("signals", {**self.document.get("signals", {}), name: settings})
 
     def size(self, model: str, **terms: Any) -> "Draft":
-        return self._said("size", {"model": model, **terms})
+        """One of quality/sizing.py; or `signal`, where a strategy in Python says targets or weights."""
+        return self._said("size", model if model == SIGNAL else {"model": model, **terms})
 
     def exits(self, **exits: Any) -> "Draft":
         return self._said("exits", exits)

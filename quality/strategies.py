@@ -64,7 +64,7 @@ from quality.exits import (
 )
 from quality.regimes import Regimes
 from quality.risk import Guards
-from quality.sizing import InverseVolatility, RiskParity, RiskPerTrade, SignalSize
+from quality.sizing import SIGNAL, InverseVolatility, RiskParity, RiskPerTrade, SignalSize
 
 MAX_SETS = 50
 MAX_WINDOWS = 10
@@ -340,6 +340,10 @@ class StrategyConfiguration(Record):
             yield Refusal(("risk",), "at least one guard, or no risk at all")
         if self.account.capital == "sleeves":
             yield from self._alone()
+        if self.signals and self.size == SIGNAL:
+            yield Refusal(("size",), "a sizer: signal classes say no targets or weights")
+        if self.signals and self.exits.stop == SIGNAL:
+            yield Refusal(("exits", "stop"), "{pct}, or {atr, length}: signal classes say no distance")
         if self.params and self.signals:
             yield Refusal(("params",), "no params beside signals: a value of theirs may be a grid of its own")
         given = [*self.params.values(), *(one for settings in self.signals.values() for one in settings.values())]

@@ -71,6 +71,12 @@ def test_a_trade_is_explained_by_its_own_records(home: Path, explain) -> None:
     assert told["entered"]["instrument"] == trade["instrument"]
     assert told["entered"]["signal"] == trade["side"]
     assert told["entered"]["known"]["close"] == order["price_seen"]
+    assert {name: told["entered"][name] for name in ("regime", "regime_confidence", "setup")} == {
+        "regime": trade["regime"],
+        "regime_confidence": trade["regime_confidence"],
+        "setup": None,
+    }
+    assert trade["regime"] in {"trend", "chop", "bear"}
     size = told["size"]
     assert size["equity"] * 0.004 / size["stop_distance"] == pytest.approx(size["wanted"])
     assert size["quantity"] == pytest.approx(size["wanted"] // 0.01 * 0.01)
@@ -98,6 +104,8 @@ def test_sentences_have_the_three_answers_and_every_fill(home: Path, explain) ->
         assert fill in out
     assert "15m bars" in out
     assert "max_open_positions 1" in out
+    assert "  regime " in out
+    assert "The strategy says no setup, bias, strength or confidence." in out
 
 
 def test_an_order_that_was_refused_says_which_guard_refused_it(home: Path, explain) -> None:

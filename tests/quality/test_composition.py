@@ -165,6 +165,15 @@ def test_every_setting_is_part_of_a_trial_whether_it_is_given_or_not() -> None:
             "[trend]", "[bull]",
             "regimes.allowed[0] is 'bull', expected one of bear, chop, trend", id="a regime of another classifier",
         ),
+        pytest.param(
+            "size: {model: risk_per_trade, risk: 0.005, cap: 0.2}", "size: signal",
+            "size is 'signal', expected a sizer: signal classes say no targets or weights", id="weights that nobody says",
+        ),
+        pytest.param(
+            "stop: {atr: 2, length: 14}", "stop: signal",
+            "exits.stop is 'signal', expected {pct}, or {atr, length}: signal classes say no distance",
+            id="a distance that nobody says",
+        ),
         pytest.param("[trend]", "[]", "regimes.allowed is a list, expected at least one", id="no regime at all"),
         pytest.param("[trend]", "[trend, trend]", "regimes.allowed is a list, expected each regime once", id="a regime twice"),
         pytest.param(
