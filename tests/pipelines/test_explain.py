@@ -63,7 +63,7 @@ def rows(home: Path, name: str) -> pl.DataFrame:
 
 
 def test_a_trade_is_explained_by_its_own_records(home: Path, explain) -> None:
-    trade = rows(home, "trades").sort("trade").row(11, named=True)
+    trade = rows(home, "trades").drop_nulls("regime").sort("trade").row(11, named=True)
     code, out, err = explain(f"{KEY}/{trade['trade']}", "--json")
     assert (code, err) == (0, "")
     told = json.loads(out)
@@ -104,8 +104,14 @@ def test_sentences_have_the_three_answers_and_every_fill(home: Path, explain) ->
         assert fill in out
     assert "15m bars" in out
     assert "max_open_positions 1" in out
-    assert "  regime " in out
     assert "The strategy says no setup, bias, strength or confidence." in out
+    assert "No regime was known." in out  # so early
+
+
+def test_a_trade_is_told_with_its_regime(home: Path, explain) -> None:
+    trade = rows(home, "trades").drop_nulls("regime").row(0, named=True)
+    _, out, _ = explain(f"{KEY}/{trade['trade']}")
+    assert f"  regime {trade['regime']}, regime confidence 0." in out or ", regime confidence 1." in out
 
 
 def test_an_order_that_was_refused_says_which_guard_refused_it(home: Path, explain) -> None:
