@@ -50,6 +50,7 @@ class Walked(NamedTuple):
     bars: Market  # out-of-sample
     paths: Sequence[PathResult]  # out-of-sample, on each path policy
     candidates: pl.DataFrame  # out-of-sample, of its gate
+    decided: Decisions  # out-of-sample
 
 
 def trials(
@@ -106,10 +107,11 @@ def walk(
     strategy = make(**chosen.params)
     decided = decisions(strategy, history, plan, on, memo=kept)
     simulation = run(on, decided, plan, rows=rows, close_at_end=True)
-    bars, _ = part(on, decided, rows)
+    bars, on_them = part(on, decided, rows)
     returns = session_returns(simulation, on.sessions[first:end], of=out_of_sample, cash=plan.rules.cash)
     asked = all_candidates(strategy, history, plan, within=(out_of_sample[0], out_of_sample[-1]))
-    return Walked(chosen, returns, simulation, bars, paths(on, decided, plan, rows=rows, close_at_end=True), asked)
+    on_paths = paths(on, decided, plan, rows=rows, close_at_end=True)
+    return Walked(chosen, returns, simulation, bars, on_paths, asked, on_them)
 
 
 def best(tried: Sequence[Trial]) -> Trial:

@@ -247,10 +247,11 @@ def _proved(node: Node) -> Iterator[tuple[str, Break]]:
     elif repainted := _repainted(node):
         yield "prefix", repainted
     elif not node.is_anchored:
-        strange = [bar for bar, _ in _drifted(node, alone[differs], said.filter(differs))]
-        suspected = _spread(np.array(strange, dtype=np.int64), COMPILED_CUTS)
-        again = stacked(node, suspected)[0]  # with nothing before its memory, where other bars were laid
-        drifted = dict([*_drifted(node, suspected, again), *_drifted(node, exact, cut)])
+        strange = dict(_drifted(node, alone[differs], said.filter(differs)))
+        if node.column.forgets:  # it has not forgotten what was laid before its memory: look again with nothing there
+            suspected = _spread(np.array([*strange], dtype=np.int64), COMPILED_CUTS)
+            strange = dict(_drifted(node, suspected, stacked(node, suspected)[0]))
+        drifted = strange | dict(_drifted(node, exact, cut))
         if drifted:
             yield _far_or_old(node, dict(sorted(drifted.items())))
 
