@@ -16,6 +16,7 @@ import polars as pl
 from assets import research
 from assets.features import feature_columns
 from assets.universe import by_session
+from engine.causal import Bars, Column
 from engine.errors import EngineError
 from engine.history import History
 from engine.strategy import Strategy
@@ -66,10 +67,10 @@ def certify(project: Project, definition: StrategyDefinition, past: History, pla
     strategy, timeframe = definition.signal(**definition.configuration.parameters()), plan.timeframe
     dataset = project.datasets[definition.configuration.dataset]
     traded, features = [instrument.id for instrument in plan.instruments], feature_columns(dataset)
-    laws, decided, n_bars = {}, {}, 0
+    beside, laws, decided, n_bars = _regime_columns(plan), {}, {}, 0
     for instrument in traded:
         market = Market(instrument, past.frames, traded, past.members)
-        found, height = proof(strategy, market, timeframe, features), market.bars(timeframe).height
+        found, height = proof(strategy, market, timeframe, features, beside), market.bars(timeframe).height
         laws[instrument] = [on_enough_bars(law, height) if law.law == "prefix" else law for law in found.laws]
         decided[instrument] = found.decided
         n_bars += height
@@ -157,6 +158,17 @@ _ABOUT: Mapping[LawName, str] = {
     "universe": "Membership of a session is the same without that session and all later ones.",
     "embargo": "Whether a session is embargoed does not depend on its own verdicts.",
 }
+
+
+def _regime_columns(plan: "Plan") -> dict[str, Column]:
+    """The regime of a bar and how surely, where somebody looks at it."""
+    from engine.regimes import regime
+
+    if plan.regimes is None:
+        return {}
+    rules = plan.regimes
+    found = regime(Bars(plan.timeframe).on(rules.timeframe), rules.classifier, length=rules.length)
+    return {"regime": found.number, "regime confidence": found.confidence}
 
 
 def _choose(known: pl.DataFrame, *, instrument: Instrument, rules: Universe) -> pl.DataFrame:

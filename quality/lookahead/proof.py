@@ -37,7 +37,13 @@ class Proof(NamedTuple):
     decided: pl.DataFrame
 
 
-def proof(strategy: Strategy, market: Market, timeframe: str, features: Mapping[str, Column] = NONE) -> Proof:
+def proof(
+    strategy: Strategy,
+    market: Market,
+    timeframe: str,
+    features: Mapping[str, Column] = NONE,
+    beside: Mapping[str, Column] = NONE,
+) -> Proof:
     """Prove `static_walk`, `prefix`, `poison`, `warm_up` and `alignment` on one instrument's bars.
 
     Args:
@@ -45,14 +51,15 @@ def proof(strategy: Strategy, market: Market, timeframe: str, features: Mapping[
         market: what it looks at.
         timeframe: the one it runs on.
         features: how the features that the bars carry are computed, by name; those it uses are proved with it.
+        beside: what else is looked at where it decides, as the regime is.
     """
     said = said_of(strategy, market, timeframe)
     used = {name: features[name] for name in _features_used(said.values()) if name in features}
-    columns = {**said, **{f"{FEATURE} {name}": column for name, column in used.items()}}
+    columns = {**said, **{f"{FEATURE} {name}": column for name, column in used.items()}, **beside}
     walk = static_walk(columns)
-    if isinstance(strategy, Stateful):
+    if not columns:
         walk = held("static_walk", "it is asked bar by bar: there is no tree, and a window that ends with the bar")
-    elif any(is_opaque(column) for column in columns.values()):
+    if any(is_opaque(column) for column in columns.values()):
         return Proof([walk, *(broken(name, _OPAQUE) for name in _RUN)], pl.DataFrame())
     try:
         whole = market.decided(strategy, timeframe)
@@ -67,8 +74,11 @@ def proof(strategy: Strategy, market: Market, timeframe: str, features: Mapping[
         seen = "its window has what had closed by then: proved with the prefix law"
         laws += [revealed(strategy, market, timeframe, whole), held("warm_up", declared), held("alignment", seen)]
     else:
-        laws = [*every_bar(columns, market, timeframe), as_said(said, market, timeframe, whole), *laws]
-        laws += [as_computed(used, market, timeframe)] if used else []
+        laws.append(as_said(said, market, timeframe, whole))
+    if columns:
+        laws = [*every_bar(columns, market, timeframe), *laws]
+    if used:
+        laws.append(as_computed(used, market, timeframe))
     return Proof(laws, whole)
 
 

@@ -148,7 +148,8 @@ def test_a_bit_in_the_tenth_digit_is_not_taken_for_rounding():
 def test_a_warm_up_that_is_too_short_breaks_its_own_law_and_no_other():
     laws = laws_of(said(mutants.Understated()), hours(300))
     assert [name for name, law in laws.items() if not law.passed] == ["warm_up"]
-    assert "with 4 bars of history" in laws["warm_up"].detail
+    assert laws["warm_up"].first_bar == 5
+    assert "with more than its lookback and warm-up of 4 bars" in laws["warm_up"].detail
 
 
 def test_a_recursive_indicator_may_remember_more_of_a_wild_past_than_of_a_quiet_one():
