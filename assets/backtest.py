@@ -67,8 +67,9 @@ def backtests(project: Project) -> list[dg.AssetsDefinition]:
         current = inputs.research(project, definition, lake, last=last, of=of)
 
         past, plan = research.history_of(lake, project, definition, last=last), research.plan_of(project, definition)
-        result = research.backtest_of(definition, past, plan)
-        n_new = count_trials(lake, definition, research.trials_of(definition, past, plan), last=last)
+        memo = research.columns_of(lake, past, plan)
+        result = research.backtest_of(definition, past, plan, memo=memo)
+        n_new = count_trials(lake, definition, research.trials_of(definition, past, plan, memo=memo), last=last)
 
         document = research.plan_document(project, definition, definition.configuration.parameters())
         written = records.frames(key, research.BACKTEST, plan=plan, document=document, **result._asdict())
@@ -87,6 +88,7 @@ def backtests(project: Project) -> list[dg.AssetsDefinition]:
                 "n_trades": len(result.simulation.trades),
                 "net_return": float(result.returns["equity"][-1] / plan.rules.cash - 1),
                 "new_trials": n_new,
+                **memo.counts,
                 "warnings": list(result.simulation.warnings),
                 "report": records.report_table(written),
                 "candidates": records.candidates_table(written),

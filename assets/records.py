@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from engine.attribution import Attribution
     from engine.backtest import Plan
     from engine.report import PathResult
-    from engine.simulator.inputs import Market
+    from engine.simulator.inputs import Decisions, Market
     from engine.simulator.simulation import Simulation
 
 ATTRIBUTION = "attribution"
@@ -45,16 +45,17 @@ def frames(
     document: Mapping[str, Any],
     candidates: pl.DataFrame,
     bears: "Bears | None" = None,
+    decided: "Decisions | None" = None,
 ) -> Frames:
-    """What the tables hold of one strategy's scope, by table; `document` says what it ran with."""
+    """What the tables hold of one strategy's scope, by table; `document` says what it ran with, `decided` on which bars."""
     from engine.simulator import records
 
     of = (simulation, bars, plan.instruments)
     rows = {
         "plans": pl.DataFrame({"document": [json.dumps(document)]}),
-        "orders": records.orders_frame(*of).rename({"id": "order"}),
+        "orders": records.orders_frame(*of, decided).rename({"id": "order"}),
         "fills": records.fills_frame(*of).rename({"id": "fill"}),
-        "trades": records.trades_frame(*of).rename({"id": "trade"}),
+        "trades": records.trades_frame(*of, decided).rename({"id": "trade"}),
         "open_positions": records.positions_frame(*of).rename({"id": "trade"}),
         "rejections": records.rejections_frame(*of),
         "exchange_metrics": _with_reasons(records.metrics_frame(*of)),

@@ -37,7 +37,8 @@ def walk_forwards(project: Project) -> list[dg.AssetsDefinition]:
 
         past = research.history_of(lake, project, definition, last=last)
         plan = research.plan_of(project, definition)
-        walked = research.walk_of(definition, past, plan, window)
+        memo = research.columns_of(lake, past, plan)
+        walked = research.walk_of(definition, past, plan, window, memo=memo)
         row = research.window_row(key, window, walked, n_sets=len(research.parameter_sets(definition)))
 
         ran = walked._asdict()
@@ -58,6 +59,7 @@ def walk_forwards(project: Project) -> list[dg.AssetsDefinition]:
                 "out_of_sample": f"{window.out_of_sample[0]} to {window.out_of_sample[-1]}",
                 "chosen": row["params"],
                 "n_sets": row["n_sets"],
+                **memo.counts,
                 "oos_net_return": row["oos_net_return"],
                 "report": records.report_table(written),
                 "candidates": records.candidates_table(written),

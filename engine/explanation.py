@@ -58,9 +58,12 @@ def _entered(plan: Row, order: Row, trade: Row | None) -> dict[str, Any]:
         "instrument": order["instrument"],
         "signal": {"buy": "long", "sell": "short"}.get(order["side"] or "", "both sides at once"),
         "params": plan["params"],
+        "setup": order["setup"],
+        "bias": order["bias"],
         "strength": order["strength"],
         "confidence": order["confidence"],
         "regime": order["regime"],
+        "regime_confidence": order["regime_confidence"],
         "decided_on": order["decided_on"],
         "decided_ts": order["decided_ts"],
         "known": {

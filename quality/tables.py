@@ -19,10 +19,11 @@ MANY_ROWS = 10_000
 MONEY = dict.fromkeys(("edge", "fees", "spread", "slippage", "impact", "funding", "borrow", "dividends"), pl.Float64)
 SEEN = (
     *("size_amount", "equity_seen", "price_seen", "distance_seen", "heat_seen"),
-    *("strength", "confidence", "regime"),
+    *("strength", "confidence"),
 )
+SAID = {"regime": pl.String, "regime_confidence": pl.Float64, "setup": pl.String, "bias": pl.Float64}
 AT_ENTRY = (
-    *("strength", "confidence", "regime", "volatility_at_entry", "volume_at_entry", "drawdown_at_entry"),
+    *("strength", "confidence", "volatility_at_entry", "volume_at_entry", "drawdown_at_entry"),
     *("portfolio_heat", "fill_quality", "equity_before", "equity_after", "position_before", "position_after"),
 )
 COMPONENTS = ("structure", "confluence", "momentum", "volume", "regime")
@@ -324,9 +325,10 @@ TABLES: dict[str, Table] = {
                 "reason": pl.String,
                 "size_model": pl.String,
                 **dict.fromkeys(SEEN, pl.Float64),
+                **SAID,
             },
             key="strategy scope order",
-            nullable=f"closed_on side requested quantity price trigger reason size_model {' '.join(SEEN)}",
+            nullable=f"closed_on side requested quantity price trigger reason size_model {' '.join((*SEEN, *SAID))}",
             partition_by="strategy",
         ),
         _table(
@@ -385,9 +387,10 @@ TABLES: dict[str, Table] = {
                 "ambiguous": pl.Boolean,
                 "tier": pl.Int64,
                 **dict.fromkeys(AT_ENTRY, pl.Float64),
+                **SAID,
             },
             key="strategy scope trade",
-            nullable=f"r entry_order {' '.join(AT_ENTRY)}",
+            nullable=f"r entry_order {' '.join((*AT_ENTRY, *SAID))}",
             partition_by="strategy",
         ),
         _table(

@@ -163,8 +163,10 @@ def _why_entered(entered: Row) -> Iterator[str]:
     params = ", ".join(f"{name} {_number(value)}" for name, value in entered["params"].items()) or "without parameters"
     yield f"  The signal ({params}) said {entered['signal']} on {entered['instrument']}"
     yield f"  on the close of bar {entered['decided_on']}, which opened at {_moment(entered['decided_ts'])}; it acts from the next bar."
-    said = {name: entered[name] for name in ("strength", "confidence", "regime")}
-    yield f"  {_listed(said, absent='The strategy says no strength, confidence or regime.')}"
+    said = {name: entered[name] for name in ("setup", "bias", "strength", "confidence")}
+    yield f"  {_listed(said, absent='The strategy says no setup, bias, strength or confidence.')}"
+    market = {name: entered[name] for name in ("regime", "regime_confidence")}
+    yield f"  {_listed(market, absent='No regime was known.')}"
     yield f"  Known then: {_listed(entered['known'], absent='nothing, as it was refused before it was looked at.')}"
     for one in entered["candidates"]:
         parts = " + ".join(
@@ -227,12 +229,16 @@ def _because(reason: str | None) -> str:
 
 
 def _listed(values: Row, *, absent: str) -> str:
-    known = [f"{name.replace('_', ' ')} {_number(value)}" for name, value in values.items() if value is not None]
+    known = [f"{name.replace('_', ' ')} {_shown(value)}" for name, value in values.items() if value is not None]
     return ", ".join(known) + "." if known else absent
 
 
 def _limit(limit: Any) -> str:
     return " ".join(f"{name} {value:g}" for name, value in limit.items()) if isinstance(limit, dict) else f"{limit:g}"
+
+
+def _shown(value: float | str) -> str:
+    return value if isinstance(value, str) else _number(value)
 
 
 def _number(value: float | None) -> str:

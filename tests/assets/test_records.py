@@ -47,6 +47,21 @@ def test_what_a_gate_was_asked_is_a_table_and_its_verdicts_are_counted() -> None
     assert "| step | short | below_minimum, against_bias |" in told
 
 
+def test_every_trade_has_the_regime_of_the_bar_it_was_decided_on(run) -> None:
+    result, _, written = run
+    trades = written["trades"].join(
+        written["orders"].select(entry_order="order", decided_on="decided_on"), on="entry_order"
+    )
+    names, numbers = result.decided.regime_names, result.decided.regimes
+    instruments = {"A.V": 0, "B.V": 1}
+    n_known = 0
+    for row in trades.iter_rows(named=True):
+        number = numbers[row["decided_on"], instruments[row["instrument"]]]
+        assert row["regime"] == (names[int(number)] if number == number else None)  # noqa: PLR0124 - NaN
+        n_known += row["regime"] is not None
+    assert n_known > 10
+
+
 def test_parts_of_the_records_add_up_and_every_cost_is_among_them(run) -> None:
     result, plan, written = run
     found = records.attributed(written, result.simulation, plan)

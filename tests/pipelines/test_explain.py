@@ -69,7 +69,7 @@ def rows(home: Path, name: str) -> pl.DataFrame:
 
 
 def test_a_trade_is_explained_by_its_own_records(home: Path, explain) -> None:
-    trade = rows(home, "trades").sort("trade").row(11, named=True)
+    trade = rows(home, "trades").drop_nulls("regime").sort("trade").row(11, named=True)
     code, out, err = explain(f"{KEY}/{trade['trade']}", "--json")
     assert (code, err) == (0, "")
     told = json.loads(out)
@@ -77,6 +77,12 @@ def test_a_trade_is_explained_by_its_own_records(home: Path, explain) -> None:
     assert told["entered"]["instrument"] == trade["instrument"]
     assert told["entered"]["signal"] == trade["side"]
     assert told["entered"]["known"]["close"] == order["price_seen"]
+    assert {name: told["entered"][name] for name in ("regime", "regime_confidence", "setup")} == {
+        "regime": trade["regime"],
+        "regime_confidence": trade["regime_confidence"],
+        "setup": None,
+    }
+    assert trade["regime"] in {"trend", "chop", "bear"}
     size = told["size"]
     assert size["equity"] * 0.004 / size["stop_distance"] == pytest.approx(size["wanted"])
     assert size["quantity"] == pytest.approx(size["wanted"] // 0.01 * 0.01)
@@ -104,6 +110,14 @@ def test_sentences_have_the_three_answers_and_every_fill(home: Path, explain) ->
         assert fill in out
     assert "15m bars" in out
     assert "max_open_positions 1" in out
+    assert "The strategy says no setup, bias, strength or confidence." in out
+    assert "No regime was known." in out  # so early
+
+
+def test_a_trade_is_told_with_its_regime(home: Path, explain) -> None:
+    trade = rows(home, "trades").drop_nulls("regime").row(0, named=True)
+    _, out, _ = explain(f"{KEY}/{trade['trade']}")
+    assert f"  regime {trade['regime']}, regime confidence 0." in out or ", regime confidence 1." in out
 
 
 def test_a_trade_behind_a_gate_has_the_score_it_entered_for_by_component(explain) -> None:
