@@ -1,0 +1,86 @@
+"""Users' Python, run: the file of a strategy becomes its class, and the class with parameters a strategy.
+
+It runs from the text that is hashed: compiled files are neither read nor written, as they could be of
+another text. A file runs once in a process, when the first strategy of it is made, which for a night is
+a process of its own (`resources/apart.py`). There, and only there, a clock runs while the file does and
+while the strategy is asked for its signals.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import lru_cache
+from pathlib import Path
+from traceback import walk_tb
+from types import ModuleType
+from typing import Any
+
+from engine.causal import Bars
+from engine.strategy import Signals, Strategy
+from quality.errors import ConfigurationError, Problem
+
+Limit = Callable[[], AbstractContextManager[None]]
+_limits: list[Limit] = [nullcontext]
+
+
+@contextmanager
+def limited_by(limit: Limit) -> Iterator[None]:
+    """Inside, whatever a user wrote runs within what `limit` opens."""
+    _limits.append(limit)
+    try:
+        yield
+    finally:
+        _limits.pop()
+
+
+def made(file: str, source: str, **parameters: Any) -> Strategy:
+    """The strategy that the Python `source` of `file` declares, with these parameters.
+
+    Raises:
+        ConfigurationError: what the file, or the class on being made, raised, with its line.
+    """
+    with _limits[-1](), _told(file):
+        strategy = _class_of(file, source)(**parameters)
+    object.__setattr__(strategy, "signals", _asked(strategy.signals))  # it is frozen, and stays equal to its like
+    return strategy
+
+
+@lru_cache(maxsize=256)
+def _class_of(file: str, source: str) -> type[Strategy]:
+    module = ModuleType(f"strategies.{Path(file).stem}")
+    module.__file__ = file
+    sys.modules[module.__name__] = module  # dataclasses look their annotations up there
+    exec(compile(source, file, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - a user's own code, and read before
+    (strategy,) = (
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Strategy) and value.__module__ == module.__name__
+    )
+    return strategy
+
+
+def _asked(signals: Callable[[Bars], Signals]) -> Callable[[Bars], Signals]:
+    def ask(bars: Bars) -> Signals:
+        with _limits[-1]():
+            try:
+                return signals(bars)
+            except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:  # of the strategy: nobody else is asked here
+                message = f"{type(error).__name__}: {error}"
+                raise RuntimeError(message).with_traceback(error.__traceback__) from None
+
+    return ask
+
+
+@contextmanager
+def _told(file: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:  # whatever it raises is reported with its place
+        name = f"strategies/{Path(file).name}"
+        found = f"{type(error).__name__}: {error}"
+        raise ConfigurationError([Problem(name, _raised_at(error, file), "", found, "Python that runs")]) from None
+
+
+def _raised_at(error: BaseException, file: str) -> int | None:
+    lines = [line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
+    return lines[-1] if lines else None
