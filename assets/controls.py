@@ -168,4 +168,4 @@ def freeze_if_approved(decisions: dict[str, Decision], ledger: Ledger) -> None:
 
 def _ahead(column: Column, bars: int) -> Column:
     """The value `bars` bars later: what no strategy can say."""
-    return derived(lambda values: values.shift(-bars), column)
+    return derived(lambda values: values.shift(-bars), column, name="ahead", settings={"bars": bars})

@@ -27,7 +27,8 @@ from assets.imported_files import imported_files
 from assets.partitions import Span, as_of, market_partitions, partition_of, span
 from assets.universe import universe
 from engine.bars import resample
-from engine.causal import Bars, evaluate
+from engine.causal import Bars
+from engine.evaluation import evaluate
 from engine.indicators import indicator
 from quality import bars as contract
 from quality import gaps, sla

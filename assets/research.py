@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from assets import inputs
 from engine.history import History
-from engine.strategy import decide, warm_up_bars
+from engine.strategy import decide, instruments_named, warm_up_bars
 from engine.walk_forward import Window, windows
 from quality.contracts import Contract
 from quality.datasets import Dataset, Instrument
@@ -74,11 +74,15 @@ class WindowSessions(NamedTuple):
 def history_of(lake: Lake, project: Project, definition: StrategyDefinition, *, last: date) -> History:
     configuration = definition.configuration
     dataset = project.datasets[configuration.dataset]
+    traded = [instrument.id for instrument in configuration.chosen_instruments(dataset)]
+    features = dataset.features if configuration.timeframe == dataset.timeframe else ()
+    strategy = definition.signal(**configuration.parameters())
+    named = instruments_named(strategy, configuration.timeframe, features=features) & set(dataset.ids)
     return history(
         lake,
         dataset,
         calendar_of(project, dataset),
-        instruments=[instrument.id for instrument in configuration.chosen_instruments(dataset)],
+        instruments=[*traded, *sorted(named - set(traded))],
         timeframe=configuration.timeframe,
         last=last,
         rates=tuple(configuration.fx.values()),

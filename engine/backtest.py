@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from engine.bars import PRICES
 from engine.causal import Bars
 from engine.errors import UnusableBarError
+from engine.evaluation import Memo
 from engine.history import History
 from engine.indicators import atr as average_true_range
 from engine.simulator import inputs
@@ -33,12 +34,13 @@ from engine.simulator.drivers import run_sweep
 from engine.simulator.packing import signals_of, tape_of
 from engine.simulator.simulation import Simulation, simulate
 from engine.sleeves import simulate_sleeves
-from engine.strategy import Strategy, decide
+from engine.strategy import Market, Strategy, decide, refusal
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Truths = NDArray[np.bool_]
 _SIGNALS = {"enter": "enter_long", "exit": "exit_long", "enter_short": "enter_short", "exit_short": "exit_short"}
+_NUMBERS = {"stop": "stop_distances", "strength": "strengths", "confidence": "confidences"}
 _DAILY = "1d"
 Read = TypeVar("Read")
 
@@ -117,21 +119,33 @@ def grid(history: History, plan: Plan) -> Grid:
     )
 
 
-def decisions(strategy: Strategy, history: History, plan: Plan, on: Grid) -> inputs.Decisions:
+def decisions(
+    strategy: Strategy, history: History, plan: Plan, on: Grid, *, memo: Memo | None = None
+) -> inputs.Decisions:
     """What the strategy decides on each bar's close, on the grid; False where an instrument has no bar.
 
     An entry is a decision on its exits too: while an average true range of theirs is not warm, nothing is entered.
+    `memo` keeps columns from one strategy to the next on the same history.
     """
     cold = _warm_up_of(plan.rules.exits)
     signals: dict[str, Any] = {name: np.zeros(on.bars.closes.shape, dtype=np.bool_) for name in _SIGNALS.values()}
+    numbers = {name: np.full(on.bars.closes.shape, np.nan) for name in _NUMBERS.values()}
+    peers = [instrument.id for instrument in plan.instruments]
     for column, (instrument, rows) in enumerate(zip(plan.instruments, on.rows_of, strict=True)):
-        decided = decide(strategy, history.frames[instrument.id], plan.timeframe)
+        frames = history.frames[instrument.id]
+        decided = decide(strategy, frames, plan.timeframe, Market(instrument.id, history.frames, peers, memo))
+        if decided["stop"].is_not_null().any() and not (plan.rules.exits.stop or inputs.Stop()).distances:
+            raise refusal(strategy, "says a stop, and nothing listens: write `stop: signal` under exits")
         for signal, name in _SIGNALS.items():
             signals[name][rows, column] = decided[signal].to_numpy()
         for name in ("enter_long", "enter_short"):
             signals[name][rows[:cold], column] = False
-    none = np.full(on.bars.closes.shape, np.nan)
-    return inputs.Decisions(**signals, stop_distances=none, embargoed=on.embargoed)
+        for number, name in _NUMBERS.items():
+            numbers[name][rows, column] = decided[number].to_numpy()
+        numbers["stop_distances"][rows, column] /= frames[plan.timeframe]["factor"].to_numpy()  # seen adjusted
+    stops = numbers.pop("stop_distances")
+    said: dict[str, Any] = {name: None if np.isnan(values).all() else values for name, values in numbers.items()}
+    return inputs.Decisions(**signals, **said, stop_distances=stops, embargoed=on.embargoed)
 
 
 def _warm_up_of(exits: inputs.Exits) -> int:

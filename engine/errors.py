@@ -8,6 +8,7 @@ EngineError
     ├── FinerTimeframeError            a shorter timeframe asked for on a longer one
     ├── FutureReferenceError           a lag that names a bar not yet known
     ├── MissingTimeframeError          a timeframe without bars
+    ├── NotYetKnownError               a bar past the current one, or before the first
     ├── NotFiniteError                 NaN or infinity where every value must be a number
     ├── OutOfBoundsError               an argument outside what is allowed
     ├── UnalignedError                 arrays that must share a shape and do not
@@ -58,6 +59,13 @@ class FinerTimeframeError(InvalidInputError):
 class FutureReferenceError(InvalidInputError):
     def __init__(self, bars: object) -> None:
         super().__init__(f"lag({bars!r}) is no bar of the past: write a whole number of bars, 0 or more")
+
+
+class NotYetKnownError(InvalidInputError):
+    def __init__(self, at: object, *, known: int) -> None:
+        super().__init__(
+            f"bar {at} asked for, and {known} bars are known: -1 is the bar that has just closed, -{known} the first"
+        )
 
 
 class MissingTimeframeError(InvalidInputError):

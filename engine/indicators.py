@@ -117,7 +117,15 @@ def _recursive(name: str, *columns: Column, length: int, lookback: int, warm_up:
         values: pl.Expr = function(*operands, timeperiod=length)
         return values.fill_nan(None)
 
-    return derived(compute, *columns, lookback=lookback, warm_up=warm_up)
+    return derived(
+        compute,
+        *columns,
+        name=name,
+        settings={"length": length},
+        lookback=lookback,
+        warm_up=warm_up,
+        shared=True,
+    )
 
 
 def _bars_to_forget(alpha: float) -> int:

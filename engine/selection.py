@@ -20,6 +20,7 @@ import polars as pl
 
 from engine.backtest import Curves, Floats, Plan, decisions, grid, part, run, session_returns, sweep
 from engine.errors import InvalidInputError
+from engine.evaluation import Kept
 from engine.history import History
 from engine.report import PathResult, paths
 from engine.simulator.inputs import Decisions, Market
@@ -55,9 +56,10 @@ def trials(
     """Every parameter set simulated over the sessions `of`, in the order of `sets` (params by identity)."""
     on = grid(history, plan)
     rows = on.rows(of[0], of[-1])
+    memo = Kept()
 
     def decide_with(params: Params) -> Callable[[], Decisions]:
-        return lambda: decisions(make(**params), history, plan, on)
+        return lambda: decisions(make(**params), history, plan, on, memo=memo)
 
     def sharpe(equity: Floats) -> float:
         curves = Curves(equity, np.zeros_like(equity))

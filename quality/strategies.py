@@ -32,7 +32,17 @@ from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, Tag
 from quality.configuration import Currency, Filled, Name, Number, Positive, Record, Text, Timeframe, matching, refuse
 from quality.datasets import Dataset, Instrument, InstrumentId
 from quality.errors import Refusal
-from quality.exits import DEFAULT, DEFAULT_LADDER, MOST_TARGETS, Count, Distance, Rung, Targets, beyond_whole
+from quality.exits import (
+    DEFAULT,
+    DEFAULT_LADDER,
+    MOST_TARGETS,
+    Count,
+    Distance,
+    Rung,
+    SignalStop,
+    Targets,
+    beyond_whole,
+)
 from quality.risk import Guards
 from quality.sizing import InverseVolatility, RiskParity, RiskPerTrade, Sizer
 
@@ -117,7 +127,7 @@ class Parameter(Record):
 class Exits(Record):
     """How a position is left beside signals; nothing is added that is not asked for."""
 
-    stop: Distance | None = None
+    stop: SignalStop | None = None  # `signal`: the distance that the strategy says
     targets: Targets = ()
     trail: Distance | None = _left_out()
     runner_trail: Distance | None = _left_out()  # of what is left after the last target

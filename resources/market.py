@@ -155,7 +155,7 @@ def history(
 
 def bar_frames(bars: Mapping[str, pl.DataFrame], actions: pl.DataFrame) -> dict[str, pl.DataFrame]:
     """One instrument's bars as strategies and features see them, by timeframe: carried forward over `actions`."""
-    return {name: forward_adjusted(raw, actions).drop("session") for name, raw in bars.items()}
+    return {name: forward_adjusted(raw, actions) for name, raw in bars.items()}
 
 
 def raw_bars(

@@ -62,17 +62,20 @@ def test_flat_prices_do_not_raise_false_alarms():
 
 class Tomorrow(Strategy):
     def signals(self, bars: Bars) -> Signals:
-        return Signals(enter=derived(lambda closes: closes.shift(-1), bars.close) > bars.close, exit=bars.close < 0)
+        return Signals(
+            enter=derived(lambda closes: closes.shift(-1), bars.close, name="tomorrow") > bars.close,
+            exit=bars.close < 0,
+        )
 
 
 class AgainstTheWholeMean(Strategy):
     def signals(self, bars: Bars) -> Signals:
-        return Signals(enter=bars.close > derived(lambda closes: closes.mean(), bars.close))
+        return Signals(enter=bars.close > derived(lambda closes: closes.mean(), bars.close, name="mean"))
 
 
 class FilledBackwards(Strategy):
     def signals(self, bars: Bars) -> Signals:
-        rare = derived(lambda closes: pl.when(closes > 101).then(closes).backward_fill(), bars.close)
+        rare = derived(lambda closes: pl.when(closes > 101).then(closes).backward_fill(), bars.close, name="rare")
         return Signals(enter=rare > 0)
 
 

@@ -132,7 +132,7 @@ def test_the_code_that_runs_is_the_code_that_is_hashed(root: Path) -> None:
         ),
         pytest.param(
             "strategies/sma_cross.py", "import Bars, crossed_above, crossed_below", "import Bars, crossed_above, derived",
-            "from engine.causal import derived, expected one of Bars, Column, crossed_above, crossed_below",
+            "from engine.causal import derived, expected one of Bars, Column, bars_since, crossed_above, crossed_below",
             id="a door to the future",
         ),
         pytest.param(
