@@ -13,6 +13,7 @@ from quality import vocabulary
 from quality.errors import ConfigurationError, Problem
 
 _ONE = "one class at the top of the file that extends engine.strategy.Strategy"
+_BASES = ("Strategy", "Stateful")
 _NO_PARAMETERS = ("ClassVar", "KW_ONLY")
 
 
@@ -59,13 +60,13 @@ def _no_python(error: BaseException, file: str) -> Problem:
 
 
 def _strategies(tree: ast.Module, classes: Mapping[str, ast.ClassDef]) -> list[str]:
-    """Classes that extend Strategy, themselves or by another class of the file that does."""
+    """Classes that extend a base of strategies, themselves or by another class of the file that does."""
     found = {
         each.asname or each.name
         for node in tree.body
         if isinstance(node, ast.ImportFrom) and node.module == "engine.strategy"
         for each in node.names
-        if each.name == "Strategy"
+        if each.name in _BASES
     }
     for name, node in classes.items():  # in the order in which they are made
         if found & set(_bases(node)):

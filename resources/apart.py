@@ -2,10 +2,11 @@
 
 1. `apart` hands a function and its arguments to this process' worker, which is started when there is none, and
    gives what the function gives or raises what it raises.
-2. In the worker a limit opens around every stretch of a user's own code: its file, the making of a strategy, the
-   asking for signals. These say what is to be computed and compute nothing, so they get `CALL_SECONDS`. A watchdog
-   that needs nothing of Python writes down where it stands and ends the process.
-3. A whole piece of work gets `WORK_SECONDS`. Then its place is asked for, and the worker is ended.
+2. In the worker, every stretch of a user's own code (its file, the making of a strategy, each question to it)
+   begins with noting the time in memory that both share, and ends with erasing it. A stretch says what is to be
+   computed, or what to do on one bar; it gets `CALL_SECONDS`. A whole piece of work gets `WORK_SECONDS`.
+3. What takes longer is asked for its place, which it writes down without any help of Python's, and is ended: so a
+   loop is found that catches everything, and a power that never gets done.
 4. A worker that ended is replaced with the next piece.
 
 One worker serves all strategies of a night, as starting one costs about what starting a night does. What a strategy
@@ -15,15 +16,18 @@ prints goes to stderr. A worker ends with whoever started it.
 import atexit
 import faulthandler
 import json
+import mmap
 import os
 import pickle
 import re
 import signal
+import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from tempfile import TemporaryFile
 from traceback import format_exc
@@ -38,10 +42,11 @@ CALL_SECONDS = 10.0
 WORK_SECONDS = 1800.0
 _SERVE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1])\n"
-    "from resources.apart import serve; serve(int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))"
+    "from resources.apart import serve; serve(*map(int, sys.argv[2:5]), float(sys.argv[5]))"
 )
-_OVERDUE = 1  # the watchdog's exit status
-_PLACED_SECONDS = 1.0  # what writing down a place may take
+_LOOKS_SECONDS = 0.2
+_PLACED_SECONDS = 0.5  # what writing down a place may take
+_SINCE = struct.Struct("=d")
 
 Asked = ParamSpec("Asked")
 Given = TypeVar("Given")
@@ -64,6 +69,7 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection
         self._place: IO[bytes]
+        self._stretch: _Stretch
 
     def run(self, of: Code, function: Callable[Asked, Given], *args: Asked.args, **kwargs: Asked.kwargs) -> Given:
         """`function` of these arguments; all of them, and what it gives, can be pickled.
@@ -78,18 +84,11 @@ class Worker:
             answered = False
             try:
                 self._connection.send_bytes(pickle.dumps((function, args, kwargs), protocol=5))
-                if not self._connection.poll(self.work_seconds):
-                    process.send_signal(signal.SIGUSR1)
-                    with suppress(subprocess.TimeoutExpired):
-                        process.wait(_PLACED_SECONDS)
-                    raise OverdueStrategyError(of.strategy, self._line(of), file=of.file, seconds=self.work_seconds)
+                self._wait(of, process)
                 outcome = pickle.loads(self._connection.recv_bytes())  # noqa: S301 - of a process of ours
                 answered = True
             except (EOFError, ConnectionError):
-                status = process.wait()
-                if status == _OVERDUE and (line := self._line(of)) is not None:
-                    raise OverdueStrategyError(of.strategy, line, file=of.file, seconds=self.call_seconds) from None
-                raise LostWorkerError(of.strategy, status) from None
+                raise LostWorkerError(of.strategy, process.wait()) from None
             finally:
                 if not answered:  # interrupted, for instance: the answer would be taken for another's
                     self.end()
@@ -112,16 +111,30 @@ class Worker:
             self.end()
             self._place = TemporaryFile()  # noqa: SIM115 - as long as the process
             self._connection, theirs = Pipe()
-            handed = (theirs.fileno(), self._place.fileno())
-            arguments = (json.dumps(sys.path), *map(str, handed), str(self.call_seconds))
-            self._process = subprocess.Popen(  # noqa: S603 - this very program
-                [sys.executable, "-P", "-W", "ignore", "-c", _SERVE, *arguments],
-                stdin=subprocess.PIPE,  # it ends when this one does
-                stdout=2,
-                pass_fds=handed,
-            )
+            with TemporaryFile() as shared:
+                shared.write(_SINCE.pack(0.0))
+                shared.flush()
+                self._stretch = _Stretch(shared.fileno())
+                handed = (theirs.fileno(), self._place.fileno(), shared.fileno())
+                arguments = (json.dumps(sys.path), *map(str, handed), str(self.work_seconds))
+                self._process = subprocess.Popen(  # noqa: S603 - this very program
+                    [sys.executable, "-P", "-W", "ignore", "-c", _SERVE, *arguments],
+                    stdin=subprocess.PIPE,  # it ends when this one does
+                    stdout=2,
+                    pass_fds=handed,
+                )
             theirs.close()
         return self._process
+
+    def _wait(self, of: Code, process: "subprocess.Popen[bytes]") -> None:
+        started = time.monotonic()
+        while not self._connection.poll(_LOOKS_SECONDS):
+            for since, allowed in ((self._stretch.since, self.call_seconds), (started, self.work_seconds)):
+                if since and time.monotonic() - since > allowed:
+                    process.send_signal(signal.SIGUSR1)
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(_PLACED_SECONDS)
+                    raise OverdueStrategyError(of.strategy, self._line(of), file=of.file, seconds=allowed)
 
     def _line(self, of: Code) -> int | None:
         """Where in the file the process stood, if it did."""
@@ -136,28 +149,39 @@ atexit.register(_worker.end)
 apart = _worker.run
 
 
-def serve(connection_fd: int, place_fd: int, call_seconds: float) -> None:
+class _Stretch:
+    """A user's own code runs inside: since when stands in memory that two processes share, 0 while none does."""
+
+    def __init__(self, shared_fd: int) -> None:
+        self._memory = mmap.mmap(shared_fd, _SINCE.size)
+
+    @property
+    def since(self) -> float:
+        return float(_SINCE.unpack_from(self._memory)[0])
+
+    def __enter__(self) -> None:
+        _SINCE.pack_into(self._memory, 0, time.monotonic())
+
+    def __exit__(self, *_: object) -> None:
+        _SINCE.pack_into(self._memory, 0, 0.0)
+
+
+def serve(connection_fd: int, place_fd: int, shared_fd: int, work_seconds: float) -> None:
     """What the worker does until nobody asks any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, it goes to all: whoever asked decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     connection = Connection(connection_fd)
-    faulthandler.register(signal.SIGUSR1, file=place_fd, all_threads=False)
-
-    @contextmanager
-    def limit() -> Iterator[None]:
-        faulthandler.dump_traceback_later(call_seconds, exit=True, file=place_fd)
-        try:
-            yield
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-
-    with limited_by(limit):
+    faulthandler.register(signal.SIGUSR1, file=place_fd)
+    with limited_by(_Stretch(shared_fd)):
         while True:
             try:
                 function, args, kwargs = pickle.loads(connection.recv_bytes())  # noqa: S301 - of whoever started this
             except EOFError:
                 return
-            connection.send_bytes(_outcome(function, args, kwargs))
+            faulthandler.dump_traceback_later(2 * work_seconds, exit=True, file=place_fd)  # where nobody waits any more
+            outcome = _outcome(function, args, kwargs)
+            faulthandler.cancel_dump_traceback_later()
+            connection.send_bytes(outcome)
 
 
 def _end_with_parent() -> None:

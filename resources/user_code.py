@@ -2,8 +2,8 @@
 
 It runs from the text that is hashed: compiled files are neither read nor written, as they could be of
 another text. A file runs once in a process, when the first strategy of it is made, which for a night is
-a process of its own (`resources/apart.py`). There, and only there, a clock runs while the file does and
-while the strategy is asked for its signals.
+a process of its own (`resources/apart.py`). There, and only there, a clock runs while the file does, while a
+strategy is made, and whenever it is asked something.
 """
 
 import sys
@@ -15,17 +15,15 @@ from traceback import walk_tb
 from types import ModuleType
 from typing import Any
 
-from engine.causal import Bars
-from engine.strategy import Signals, Strategy
+from engine.strategy import Stateful, Strategy
 from quality.errors import ConfigurationError, Problem
 
-Limit = Callable[[], AbstractContextManager[None]]
-_limits: list[Limit] = [nullcontext]
+_limits: list[AbstractContextManager[Any]] = [nullcontext()]
 
 
 @contextmanager
-def limited_by(limit: Limit) -> Iterator[None]:
-    """Inside, whatever a user wrote runs within what `limit` opens."""
+def limited_by(limit: AbstractContextManager[Any]) -> Iterator[None]:
+    """Inside, whatever a user wrote runs within `limit`, which is entered anew each time."""
     _limits.append(limit)
     try:
         yield
@@ -39,9 +37,10 @@ def made(file: str, source: str, **parameters: Any) -> Strategy:
     Raises:
         ConfigurationError: what the file, or the class on being made, raised, with its line.
     """
-    with _limits[-1](), _told(file):
+    with _limits[-1], _told(file):
         strategy = _class_of(file, source)(**parameters)
-    object.__setattr__(strategy, "signals", _asked(strategy.signals))  # it is frozen, and stays equal to its like
+    for name in ("start", "on_bar") if isinstance(strategy, Stateful) else ("signals",):
+        object.__setattr__(strategy, name, _asked(getattr(strategy, name)))  # frozen, and it stays equal to its like
     return strategy
 
 
@@ -59,12 +58,12 @@ def _class_of(file: str, source: str) -> type[Strategy]:
     return strategy
 
 
-def _asked(signals: Callable[[Bars], Signals]) -> Callable[[Bars], Signals]:
-    def ask(bars: Bars) -> Signals:
-        with _limits[-1]():
+def _asked(method: Callable[..., Any]) -> Callable[..., Any]:
+    def ask(*arguments: Any) -> Any:
+        with _limits[-1]:
             try:
-                return signals(bars)
-            except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:  # of the strategy: nobody else is asked here
+                return method(*arguments)
+            except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:  # of the strategy, not of who runs it
                 message = f"{type(error).__name__}: {error}"
                 raise RuntimeError(message).with_traceback(error.__traceback__) from None
 

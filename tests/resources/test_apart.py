@@ -9,15 +9,17 @@ import pytest
 
 from engine.causal import Bars
 from engine.errors import OutOfBoundsError, StrategyError
-from engine.strategy import warm_up_bars
+from engine.strategy import decide
 from quality.errors import ConfigurationError
 from resources.apart import Code, Worker
 from resources.errors import FailedApartError, LostWorkerError, OverdueStrategyError
 from resources.user_code import made
+from tests.bar_frames import random_walk
 
 CODE = Code("it@1.0.0", "/somewhere/strategies/it.py")
 HEAD = "from engine.causal import Bars\nfrom engine.strategy import Signals, Strategy\n"
 BODY = "class It(Strategy):\n    def signals(self, bars: Bars) -> Signals:\n        {}\n"
+STATEFUL = "from engine.stateful import Answer, DataWindow\nfrom engine.strategy import Stateful\nclass It(Stateful):\n    def on_bar(self, bars, memory):\n"
 
 pytestmark = pytest.mark.slow
 
@@ -30,8 +32,8 @@ def worker() -> Iterator[Worker]:
 
 
 def ask(source: str) -> int:
-    """What a night asks of a strategy before anything is computed."""
-    return warm_up_bars(made(CODE.file, source), "1h")
+    """How often it entered on fifty bars."""
+    return int(decide(made(CODE.file, source), {"1h": random_walk("1h", 50, seed=1)}, "1h")["enter"].sum())
 
 
 def refuse(value: int) -> None:
@@ -63,9 +65,10 @@ def test_a_refusal_comes_back_as_it_was_and_anything_else_as_a_failure(worker: W
         (HEAD + BODY.format("while True: pass"), 5),
         (HEAD + BODY.format("return 10 ** 10 ** 10"), 5),
         (HEAD + BODY.format("try:\n            while True: pass\n        except BaseException: return Signals()"), 6),
+        (STATEFUL + "        while True: pass", 5),
         (HEAD + "class It(Strategy):\n    def __post_init__(self):\n        while True: pass\n    def signals(self, bars): pass", 5),
     ],
-    ids=["a file", "signals", "a number that never gets done", "a loop that catches everything", "the making"],
+    ids=["a file", "signals", "a number that never gets done", "a loop that catches everything", "a bar", "the making"],
 )  # fmt: skip
 def test_what_does_not_end_is_stopped_and_told_with_its_line(worker: Worker, source: str, line: int) -> None:
     started = time.monotonic()
