@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import polars as pl
 
-from assets import inputs, inputs_current, records, research
+from assets import computed, inputs, inputs_current, records, research
+from assets.computed import computed_apart
 from assets.partitions import STRATEGIES
 from quality import tables
 from quality.datasets import Dataset
@@ -38,10 +39,7 @@ def backtests(project: Project) -> list[dg.AssetsDefinition]:
         identity = research.identity_of(project, definition)
         cached = not proved.is_empty() and bool((proved["passed"] & (proved["code"] == identity)).all())
         if not cached:
-            past = research.history_of(lake, project, definition, last=last)
-            proved = certificate_rows(
-                research.certify(project, definition, past, research.plan_of(project, definition))
-            )
+            proved = certificate_rows(computed_apart(computed.certificate, lake, project, definition, last=last))
             lake.replace("certificates", proved, strategy=context.partition_key)
         return dg.MaterializeResult(
             metadata={
@@ -66,29 +64,25 @@ def backtests(project: Project) -> list[dg.AssetsDefinition]:
         of = inputs.held(lake, dataset_of(project, definition))
         current = inputs.research(project, definition, lake, last=last, of=of)
 
-        past, plan = research.history_of(lake, project, definition, last=last), research.plan_of(project, definition)
-        result = research.backtest_of(definition, past, plan)
-        n_new = count_trials(lake, definition, research.trials_of(definition, past, plan), last=last)
-
-        document = research.plan_document(project, definition, definition.configuration.parameters())
-        written = records.frames(key, research.BACKTEST, plan=plan, document=document, **result._asdict())
-        records.write(lake, key, research.BACKTEST, written)
-        explained = records.attributed(written, result.simulation, plan)
+        sets = research.parameter_sets(definition)
+        result = computed_apart(computed.backtest, lake, project, definition, last=last, sets=sets)
+        n_new = count_trials(lake, definition, result.trials, last=last)
+        records.write(lake, key, research.BACKTEST, result.written)
         read = inputs.read_until(of.receipts, last)
         inputs.record(lake, "backtest", {key: current}, run_id=context.run.run_id, read=read)
         return dg.MaterializeResult(
             check_results=[
                 inputs_current.research_check(lake, project, "backtest"),
-                records.attribution_check(["backtest"], explained),
+                records.attribution_check(["backtest"], result.explained),
             ],
             metadata={
-                "from": str(past.sessions[0]),
+                "from": str(result.first),
                 "to": str(last),
-                "n_trades": len(result.simulation.trades),
-                "net_return": float(result.returns["equity"][-1] / plan.rules.cash - 1),
+                "n_trades": result.written["trades"].height,
+                "net_return": float(result.returns["equity"][-1] / result.cash - 1),
                 "new_trials": n_new,
-                "warnings": list(result.simulation.warnings),
-                "report": records.report_table(written),
+                "warnings": list(result.warnings),
+                "report": records.report_table(result.written),
                 "equity": records.sparkline(result.returns["equity"].to_list()),
             },
         )

@@ -124,7 +124,7 @@ def working(workplace: Workplace, *, purpose: str, wait: bool, say: Say) -> Iter
             say(f"waiting: {escape(str(busy))}")
             home.enter_context(lock.held(workplace.settings.lock, purpose=purpose, wait=True))
         _require_sound_ledger(workplace)
-        register(workplace.project, workplace.ledger.store(), at=now())
+        register(workplace.project, workplace.lake, workplace.ledger.store(), at=now())
         runs = Runs(workplace, build(workplace), dg.DagsterInstance.get(), say)
         _close_dead_runs(runs.instance)
         yield runs

@@ -31,7 +31,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from tempfile import TemporaryFile
 from traceback import format_exc
-from typing import IO, Any, NamedTuple, ParamSpec, TypeVar
+from typing import IO, Any, NamedTuple, ParamSpec, TypeVar, cast
 
 from engine.errors import EngineError
 from quality.errors import QualityError
@@ -92,7 +92,7 @@ class Worker:
             finally:
                 if not answered:  # interrupted, for instance: the answer would be taken for another's
                     self.end()
-        return _opened(outcome)
+        return cast("Given", _opened(outcome))
 
     def end(self) -> None:
         """Stop the process, whatever it does."""

@@ -38,6 +38,7 @@ from resources.user_code import made
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_HASHED_SCHEMA = 1  # how a file is written is not what it says: a migration changes no version
 _SUFFIXES = {"datasets": (".yaml",), "strategies": (".yaml", ".py"), "policies": (".yaml",)}
 
 
@@ -50,6 +51,7 @@ class StrategyDefinition(NamedTuple):
     code_hash: str
     configuration_hash: str
     text: str = ""  # of the configuration
+    file: str = ""  # the signal's, as tracebacks name it
 
 
 class Project(NamedTuple):
@@ -332,6 +334,7 @@ def _definition(file: _File[StrategyConfiguration], signal: _Signal) -> Strategy
         signal=partial(made, signal.file, signal.source),
         source=signal.source,
         code_hash=code_hash([signal.source]),
-        configuration_hash=document_hash(file.model.model_dump(mode="json", by_alias=True)),
+        configuration_hash=document_hash({**file.model.model_dump(mode="json", by_alias=True), "schema": _HASHED_SCHEMA}),
         text=file.text,
+        file=signal.file,
     )
