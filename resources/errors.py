@@ -67,6 +67,8 @@ ResourceError
 ├── UnknownSectionError             a section of service levels that the policy does not have
 ├── UnknownDatasetError             a name that no data set of the project has
 ├── UnknownStrategyError            a name that no strategy version of the project has
+├── UnusableNameError               a name that no strategy may have
+├── TakenNameError                  a name that a strategy has already
 ├── NoSessionError                  a night before the first session of every data set
 ├── OutsideDatasetError             days of which a data set has no session
 ├── NobodyToAskError                a data set without a source that could be asked again
@@ -449,6 +451,17 @@ class UnknownStrategyError(ResourceError):
     def __init__(self, name: str, known: Iterable[str], nearest: str | None) -> None:
         guess = f": did you mean {nearest!r}?" if nearest else "."
         super().__init__(f"no strategy version is called {name!r}{guess} The project has {', '.join(sorted(known))}")
+
+
+class UnusableNameError(ResourceError):
+    def __init__(self, name: str, allowed: str, nearest: str) -> None:
+        guess = f": did you mean {nearest!r}?" if nearest and nearest != name else ""
+        super().__init__(f"no strategy can be called {name!r}{guess} Write {allowed}")
+
+
+class TakenNameError(ResourceError):
+    def __init__(self, name: str, holder: str) -> None:
+        super().__init__(f"{name} is taken: {holder} is there, and nothing is written over it; choose another name")
 
 
 class UserCodeError(ResourceError):

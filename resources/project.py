@@ -26,6 +26,7 @@ from quality.declarations import Declared, declared
 from quality.documents import Document, compose, nearest
 from quality.errors import ConfigurationError, Problem, Refusal
 from quality.hashes import code_hash, document_hash
+from quality.migrations import migrated, schema_of
 from quality.policies import CalendarsPolicy, Correction, Costs, CostsPolicy, ServiceLevel, SlaPolicy
 from quality.promotion import PromotionPolicy
 from quality.risk import Risk, RiskPolicy
@@ -160,7 +161,7 @@ def version_of(project: Project, *, text: str, source: str, label: str) -> Strat
     Raises:
         ConfigurationError: with every problem of the two.
     """
-    document = compose(text, file=f"{label}.yaml")
+    document = compose(migrated(text, "strategies", file=f"{label}.yaml").text, file=f"{label}.yaml")
     configuration = _File(text, document, read(document, StrategyConfiguration))
     signal = _Signal(f"{label}.py", source, declared(source, file=f"{label}.py"))
     known = _Known(project.datasets, project.costs, project.risk, project.promotion.periods_per_year)
@@ -230,6 +231,7 @@ def _yaml(root: Path, path: Path, model: type[Model], problems: list[Problem]) -
     try:
         text = _text(root, path)
         document = compose(text, file=_name(root, path))
+        schema_of(document, path.parent.name)  # type: ignore[arg-type]  # one of the folders
         return _File(text, document, read(document, model))
     except ConfigurationError as error:
         problems += error.problems

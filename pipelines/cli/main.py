@@ -6,12 +6,15 @@ import typer
 
 from pipelines.cli import (
     backfill,
+    backtest,
     check,
     data_docs,
     diff,
     explain,
     import_actions,
     import_file,
+    migrate,
+    new,
     night,
     promotion,
     retract,
@@ -26,6 +29,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("new")(new.new)
+app.command("backtest")(backtest.backtest)
 app.command("nightly")(night.nightly)
 app.command("ui")(ui.ui)
 app.command("backfill")(backfill.backfill)
@@ -35,6 +40,7 @@ app.command("simulate")(simulate.simulate)
 app.command("explain")(explain.explain)
 app.command("import")(import_file.import_file)
 app.command("retract")(retract.retract)
+app.command("migrate")(migrate.migrate)
 app.command("sql")(sql.sql)
 app.command("data-docs")(data_docs.data_docs)
 app.command("import-actions")(import_actions.import_actions)

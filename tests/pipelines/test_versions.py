@@ -71,8 +71,10 @@ def test_what_is_researched_of_an_older_version_is_what_was_researched_before(ro
     before = after.lake.read("equity", strategy=STRATEGY).sort("scope", "session")
     bump(root)
     workplace = open_workplace()
-    for table in ("work_record", "equity"):
-        workplace.lake.replace(table, workplace.lake.read(table).clear())
+    nothing = workplace.lake.read("equity").clear()
+    workplace.lake.replace("equity", nothing, strategy=STRATEGY)
+    steps = ["backtest", "walk_forward"]
+    workplace.lake.replace("work_record", workplace.lake.read("work_record").clear(), step=steps)
     quiet_night(workplace)
     assert workplace.lake.read("equity", strategy=STRATEGY).sort("scope", "session").equals(before)
 
@@ -118,7 +120,10 @@ def test_in_a_scheduled_night_a_bad_file_fails_alone_and_its_registered_version_
     definitions = build(workplace)
     sensor = definitions.get_repository_def().get_sensor_def("changed_market_data")
     context = dg.build_sensor_context(
-        instance=instance(), repository_def=definitions.get_repository_def(), sensor_name=sensor.name
+        instance=instance(),
+        instance_ref=instance().get_ref(),
+        repository_def=definitions.get_repository_def(),
+        sensor_name=sensor.name,
     )
     tick = sensor.evaluate_tick(context)
     assert [request.partition_key for request in tick.run_requests or ()] == ["other@1.0.0"]
@@ -138,7 +143,7 @@ def test_files_that_are_gone_take_what_is_in_lab_with_them_and_nothing_else(root
 def test_a_snapshot_that_was_tampered_with_is_none(root: Path, after: Workplace) -> None:
     rows = after.lake.read("snapshots")
     forged = rows.with_columns(signal=rows["signal"].str.replace("crossed_above(fast", "crossed_above(slow", literal=True))
-    after.lake.replace("snapshots", forged)
+    after.lake.replace("snapshots", forged, strategy=STRATEGY)
     bump(root)
     assert set(open_workplace().project.strategies) == {NEWER}
 
@@ -155,9 +160,9 @@ def test_a_version_whose_data_set_is_gone_is_left_out_and_named(root: Path, afte
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("return Signals(enter=1 / 0)", "(bad.py:14): ZeroDivisionError"),
-        ("return [True] * len(range(100))", "(bad.py:13): signals returned list, must return Signals"),
-        ("while True: pass", "bad@1.0.0 (bad.py:14) ran for more than 10 s"),
+        ("return Signals(enter=1 / 0)", "(bad.py:13): ZeroDivisionError"),
+        ("return [True] * len(range(100))", "(bad.py:12): signals returned list, must return Signals"),
+        ("while True: pass", "bad@1.0.0 (bad.py:13) ran for more than 10 s"),
     ],
 )
 def test_a_strategy_that_fails_fails_alone_and_is_mended_under_its_own_number(root: Path, body: str, said: str) -> None:
@@ -177,7 +182,7 @@ def test_a_strategy_that_fails_fails_alone_and_is_mended_under_its_own_number(ro
 
 
 def test_a_ledger_from_before_snapshots_gets_them_with_the_next_night(root: Path, after: Workplace) -> None:
-    after.lake.replace("snapshots", after.lake.read("snapshots").clear())
+    after.lake.replace("snapshots", after.lake.read("snapshots").clear(), strategy=STRATEGY)
     quiet_night(open_workplace())
     assert after.lake.read("snapshots")["strategy"].to_list() == [STRATEGY]
     assert registered(after) == [STRATEGY]
