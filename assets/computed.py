@@ -69,7 +69,7 @@ def code_of(definition: StrategyDefinition) -> Code:
     return Code(definition.configuration.key, definition.file)
 
 
-def examined(lake: Lake, project: Project, definition: StrategyDefinition) -> None:
+def examined(lake: Lake, project: Project, definition: StrategyDefinition) -> None:  # noqa: ARG001 - asked as the others are
     """Raises what the strategy raises when it is made and asked what to compute, before there are any bars."""
     configuration = definition.configuration
     strategy = definition.signal(**configuration.parameters())
@@ -106,9 +106,7 @@ def backtest(
     )
 
 
-def walk(
-    lake: Lake, project: Project, definition: StrategyDefinition, *, window: "WindowSessions"
-) -> Walked:
+def walk(lake: Lake, project: Project, definition: StrategyDefinition, *, window: "WindowSessions") -> Walked:
     past = research.history_of(lake, project, definition, last=window.out_of_sample[-1])
     plan, key = research.plan_of(project, definition), definition.configuration.key
     walked = research.walk_of(definition, past, plan, window)

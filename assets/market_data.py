@@ -29,7 +29,7 @@ from assets.universe import universe
 from engine.bars import resample
 from engine.causal import Bars
 from engine.evaluation import evaluate
-from engine.indicators import indicator
+from engine.indicators.registry import indicator
 from quality import bars as contract
 from quality import gaps, sla
 from quality.datasets import Dataset, Instrument
@@ -518,7 +518,9 @@ def feature_rows(
     bars = raw_bars(lake, dataset, calendar, instrument=instrument.id, timeframes=timeframes, last=last)
     frames = bar_frames(bars, actions.filter(pl.col("instrument") == instrument.id))
     columns = {
-        label: indicator(feature.indicator, _bars(dataset, feature.timeframe), **feature.parameters)
+        label: indicator(
+            feature.indicator, _bars(dataset, feature.timeframe), output=feature.output, **feature.parameters
+        )
         for label, feature in dataset.features.items()
     }
     values = evaluate(columns, frames, dataset.timeframe)  # a row for each bar, in their order

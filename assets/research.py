@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from assets import inputs
 from engine.history import History
-from engine.strategy import decide, instruments_named, warm_up_bars
+from engine.strategy import decide, warm_up_bars
 from engine.walk_forward import Window, windows
 from quality.contracts import Contract
 from quality.datasets import Dataset, Instrument
@@ -26,7 +26,8 @@ from quality.hashes import document_hash
 from quality.lookahead import PREFIX_BARS, Certificate, Law, certificate, next_bar_law, prefix_law
 from quality.policies import Costs
 from quality.risk import Guards
-from quality.strategies import StrategyConfiguration
+from quality.sizing import SIGNAL
+from quality.strategies import InUniverse, StrategyConfiguration
 from resources.errors import WindowNotCompleteError
 from resources.lake import Lake
 from resources.market import calendar_of, history
@@ -74,19 +75,16 @@ class WindowSessions(NamedTuple):
 def history_of(lake: Lake, project: Project, definition: StrategyDefinition, *, last: date) -> History:
     configuration = definition.configuration
     dataset = project.datasets[configuration.dataset]
-    traded = [instrument.id for instrument in configuration.chosen_instruments(dataset)]
-    features = dataset.features if configuration.timeframe == dataset.timeframe else ()
-    strategy = definition.signal(**configuration.parameters())
-    named = instruments_named(strategy, configuration.timeframe, features=features) & set(dataset.ids)
     return history(
         lake,
         dataset,
         calendar_of(project, dataset),
-        instruments=[*traded, *sorted(named - set(traded))],
+        instruments=inputs.instruments_seen(definition, dataset),
         timeframe=configuration.timeframe,
         last=last,
         rates=tuple(configuration.fx.values()),
         magnify=configuration.magnify,
+        universe=configuration.instruments.universe if isinstance(configuration.instruments, InUniverse) else None,
     )
 
 
@@ -94,12 +92,12 @@ def plan_of(project: Project, definition: StrategyDefinition) -> "Plan":
     """What the YAML files say, as the engine wants it."""
     from engine.backtest import Plan
     from engine.costs import FeePeriod, FeeTier
-    from engine.simulator.inputs import PerShare, Rules, Slippage
+    from engine.simulator.inputs import Entry, PerShare, Rules, Size, Slippage
     from engine.simulator.scenario import exits_of, guards_of, size_of
 
     configuration = definition.configuration
     dataset, costs = project.datasets[configuration.dataset], project.costs[configuration.costs]
-    traded = configuration.chosen_instruments(dataset)
+    traded, size = configuration.chosen_instruments(dataset), configuration.size
     guards = guards_named(project, definition)
     fees = tuple(
         FeePeriod(_midnight_us(period.from_), tuple(FeeTier(**tier.model_dump()) for tier in period.tiers))
@@ -110,7 +108,7 @@ def plan_of(project: Project, definition: StrategyDefinition) -> "Plan":
         instruments=tuple(_instrument(one, costs) for one in traded),
         rules=Rules(
             cash=configuration.account.cash,
-            size=size_of(configuration.size.model_dump()),
+            size=Size("units", 1.0) if isinstance(size, str) else size_of(size.model_dump()),
             fees=fees or (FeePeriod(_SINCE_EVER_US, (FeeTier(0.0, 0.0, 0.0),)),),
             borrow_bps_per_day=costs.borrow_bps_per_day,
             exits=exits_of(configuration.exits.document),
@@ -121,10 +119,13 @@ def plan_of(project: Project, definition: StrategyDefinition) -> "Plan":
             liquidate_on_last=costs.liquidate_on == "last",
             delisting_recovery=costs.delisting_recovery,
             guards=guards_of(guards.model_dump(by_alias=True) if guards else {}),
+            entry=Entry(**configuration.order.model_dump(exclude={"rebalance_band"})),
+            rebalance_band=configuration.order.rebalance_band,
         ),
         rates=_rates(configuration, dataset),
         delisted={one.id: one.delisted for one in traded if one.delisted},
         magnify=configuration.magnify,
+        sized=size != SIGNAL,
         capital=configuration.account.capital,
     )
 
@@ -134,7 +135,7 @@ def plan_document(project: Project, definition: StrategyDefinition, params: Mapp
     configuration = definition.configuration
     dataset = project.datasets[configuration.dataset]
     guards = guards_named(project, definition)
-    said = configuration.model_dump(mode="json", include={"timeframe", "account", "size", "fx", "magnify"})
+    said = configuration.model_dump(mode="json", include={"timeframe", "account", "size", "order", "fx", "magnify"})
     return {
         "params": dict(params),
         **said,

@@ -40,7 +40,13 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Truths = NDArray[np.bool_]
 _SIGNALS = {"enter": "enter_long", "exit": "exit_long", "enter_short": "enter_short", "exit_short": "exit_short"}
-_NUMBERS = {"stop": "stop_distances", "strength": "strengths", "confidence": "confidences"}
+_NUMBERS = {
+    "stop": "stop_distances",
+    "strength": "strengths",
+    "confidence": "confidences",
+    "target": "targets",
+    "weight": "weights",
+}
 _DAILY = "1d"
 Read = TypeVar("Read")
 
@@ -61,6 +67,7 @@ class Plan(NamedTuple):
     rates: Mapping[str, Rate] = MappingProxyType({})  # by instrument that settles in other money than the account
     delisted: Mapping[str, date] = MappingProxyType({})  # by instrument, its last session
     magnify: str | None = None  # the timeframe of the bars that say which way the price went inside a bar
+    sized: bool = True  # somebody says how much an entry is; the signal itself where it says targets or weights
     capital: Literal["shared", "sleeves"] = "shared"  # sleeves: an equal part of the cash each, and accounts apart
 
 
@@ -133,9 +140,9 @@ def decisions(
     peers = [instrument.id for instrument in plan.instruments]
     for column, (instrument, rows) in enumerate(zip(plan.instruments, on.rows_of, strict=True)):
         frames = history.frames[instrument.id]
-        decided = decide(strategy, frames, plan.timeframe, Market(instrument.id, history.frames, peers, memo))
-        if decided["stop"].is_not_null().any() and not (plan.rules.exits.stop or inputs.Stop()).distances:
-            raise refusal(strategy, "says a stop, and nothing listens: write `stop: signal` under exits")
+        market = Market(instrument.id, history.frames, peers, history.members, memo)
+        decided = _of_members(decide(strategy, frames, plan.timeframe, market), history, instrument.id)
+        _heard_by_somebody(strategy, decided, plan)
         for signal, name in _SIGNALS.items():
             signals[name][rows, column] = decided[signal].to_numpy()
         for name in ("enter_long", "enter_short"):
@@ -146,6 +153,39 @@ def decisions(
     stops = numbers.pop("stop_distances")
     said: dict[str, Any] = {name: None if np.isnan(values).all() else values for name, values in numbers.items()}
     return inputs.Decisions(**signals, **said, stop_distances=stops, embargoed=on.embargoed)
+
+
+def _of_members(decided: pl.DataFrame, history: History, instrument: str) -> pl.DataFrame:
+    """Who is no member of the universe in a session is not entered in it, and of targets holds nothing."""
+    if history.members is None:
+        return decided
+    sessions = history.raw[instrument].select("ts", "session")
+    own = history.members.filter(pl.col("instrument") == instrument).select("session", member=pl.lit(value=True))
+    joined = sessions.join(own, on="session", how="left", maintain_order="left").select("ts", "member")
+    may = pl.col("member").fill_null(value=False)
+    return (
+        decided.join(joined, on="ts", how="left", maintain_order="left")
+        .with_columns(
+            *(pl.col(name) & may for name in ("enter", "enter_short")),
+            *(pl.when(may | pl.col(name).is_null()).then(pl.col(name)).otherwise(0.0) for name in ("target", "weight")),
+        )
+        .drop("member")
+    )
+
+
+def _heard_by_somebody(strategy: Strategy, decided: pl.DataFrame, plan: Plan) -> None:
+    """Refuse what a strategy says and the plan does not listen to."""
+
+    def says(*names: str) -> bool:
+        return any(decided[name].fill_null(value=False).any() if decided[name].dtype == pl.Boolean
+                   else decided[name].is_not_null().any() for name in names)  # fmt: skip
+
+    if says("stop") and not (plan.rules.exits.stop or inputs.Stop()).distances:
+        raise refusal(strategy, "says a stop, and nothing listens: write `stop: signal` under exits")
+    if says("target", "weight") and plan.sized:
+        raise refusal(strategy, "says how much is to be held, and a size says it too: write `size: signal`")
+    if says("enter", "enter_short") and not plan.sized:
+        raise refusal(strategy, "enters, and `size: signal` leaves how much to it: write a sizer")
 
 
 def _warm_up_of(exits: inputs.Exits) -> int:
@@ -200,7 +240,7 @@ def sweep(
     """`run` on the bars `rows` for each of so many decisions; gives what `read` makes of each equity curve.
 
     One market is laid out once, and memory does not grow with their number: decisions are made when their turn comes,
-    and curves are written over.
+    and curves are written over. Decisions that say more than signals are run one by one.
     """
     first, end = rows
     if plan.capital == "sleeves":  # an account for each instrument: nothing is shared between their runs
@@ -208,13 +248,28 @@ def sweep(
     bars, silent = _heard(on, _silent(on), (first, end))
     check(bars, silent, plan.instruments, plan.rules)
 
+    eloquent: list[int] = []
+
     def write(k: int, signals: NDArray[np.int8]) -> None:
-        said = signals_of(_heard(on, decide_on[k](), rows)[1])
+        decided = decide_on[k]()
+        if says_more(decided):
+            eloquent.append(k)
+            return
+        said = signals_of(_heard(on, decided, rows)[1])
         if said.size:
             signals[:] = said
 
     tape = tape_of(bars, silent, plan.instruments, plan.rules)
-    return run_sweep(tape, plan.rules.cash, write, len(decide_on), read=lambda equity: read(equity[first:]))
+    found = run_sweep(tape, plan.rules.cash, write, len(decide_on), read=lambda equity: read(equity[first:]))
+    for k in eloquent:
+        found[k] = read(run(on, decide_on[k](), plan, rows=rows).equity)
+    return found
+
+
+def says_more(decided: inputs.Decisions) -> bool:
+    """Do these decisions move money by more than signals: by stops, targets or what a regime makes of sizes?"""
+    moving = (decided.multipliers, decided.refusals, decided.regimes, decided.targets, decided.weights)
+    return any(column is not None for column in moving) or not np.isnan(decided.stop_distances).all()
 
 
 def _silent(on: Grid) -> inputs.Decisions:
@@ -229,6 +284,9 @@ def _heard(on: Grid, decided: inputs.Decisions, rows: tuple[int, int]) -> tuple[
     bars, on_them = part(on, decided, (0, end))
     inside = np.arange(end)[:, None] >= first
     heard: dict[str, Any] = {name: getattr(on_them, name) & inside for name in inputs.SIGNALS}
+    for name in ("targets", "weights"):
+        if (wanted := getattr(on_them, name)) is not None:
+            heard[name] = np.where(inside, wanted, np.nan)
     return bars, on_them._replace(**heard)
 
 

@@ -22,6 +22,16 @@ from difflib import get_close_matches
 from pathlib import Path
 
 
+def nearest_name(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """The known name that `name` was probably meant to be; of those alike, the one of the same letters.
+
+    >>> nearest_name("art", ["atr", "var"])
+    'atr'
+    """
+    matches = get_close_matches(name, known, cutoff=cutoff)
+    return next((match for match in matches if sorted(match) == sorted(name)), matches[0] if matches else None)
+
+
 class EngineError(Exception):
     """Everything the engine refuses."""
 
@@ -104,8 +114,8 @@ class UnalignedError(InvalidInputError):
 class UnknownNameError(InvalidInputError):
     def __init__(self, what: str, name: str, *, known: Iterable[str]) -> None:
         names = sorted(known)
-        nearest = get_close_matches(name, names, n=1, cutoff=0.4)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(names) or 'none'}"
+        nearest = nearest_name(name, names, cutoff=0.4)
+        hint = f"did you mean {nearest!r}?" if nearest else f"known are {', '.join(names) or 'none'}"
         super().__init__(f"unknown {what} {name!r}: {hint}")
 
 

@@ -58,6 +58,7 @@ class _Asked(NamedTuple):
     frames: Mapping[str, Frames]  # by instrument
     own: str
     peers: Collection[str]  # those that functions across instruments look at
+    members: pl.DataFrame | None  # session instrument: whom they look at in it
     memo: Memo
 
     def bars(self, instrument: str, timeframe: str) -> pl.DataFrame:
@@ -76,6 +77,7 @@ def evaluate(
     instrument: str = OWN,
     others: Mapping[str, Frames] | None = None,
     peers: Collection[str] | None = None,
+    members: pl.DataFrame | None = None,
     memo: Memo | None = None,
 ) -> pl.DataFrame:
     """Compute `columns` on one instrument's bars of `timeframe`.
@@ -87,10 +89,12 @@ def evaluate(
         instrument: its name, by which functions across instruments and the memo know it.
         others: the bars of all others that columns may look at, by instrument.
         peers: the instruments that functions across instruments look at; by default all there are.
+        members: `session instrument`, where they look at those only that are members in a bar's session.
         memo: keeps what is computed, for the next call on the same data.
 
     Returns:
-        `ts`, `known_at` and each column (Float64 or Boolean), one row per bar; null through a column's warm-up, never NaN.
+        `ts`, `known_at` and each column (Float64 or Boolean), one row per bar; null through a column's warm-up, never NaN or
+        infinite.
 
     Raises:
         MissingTimeframeError: a column's timeframe has no frame.
@@ -98,7 +102,7 @@ def evaluate(
         UnknownNameError: a column of an instrument that is not among `others`.
     """
     known = {**(others or {}), instrument: frames}
-    asked = _Asked(known, instrument, known if peers is None else peers, Kept() if memo is None else memo)
+    asked = _Asked(known, instrument, known if peers is None else peers, members, Kept() if memo is None else memo)
     computed = _computed(columns.values(), asked, instrument, timeframe)
     return computed.select("ts", "known_at", *(pl.col(column.key).alias(name) for name, column in columns.items()))
 
@@ -195,13 +199,22 @@ class _Here(NamedTuple):
         for peer in self.asked.peers:
             if self.timeframe in self.asked.frames[peer]:
                 names.append(f"value of {peer}")
-                known = _computed([operand], self.asked._replace(own=peer), peer, self.timeframe)
+                known = self._of_members(
+                    _computed([operand], self.asked._replace(own=peer), peer, self.timeframe), peer
+                )
                 said = known.select("known_at", pl.col(operand.key).alias(names[-1]))
                 values = values.join(said, on="known_at", how="left", maintain_order="left")
         function: Callable[[list[pl.Expr], pl.Expr], pl.Expr] = column.across  # type: ignore[assignment]
         return values.select(
             function([pl.col(name) for name in names], pl.col(f"value of {self.instrument}"))
         ).to_series()
+
+    def _of_members(self, values: pl.DataFrame, peer: str) -> pl.DataFrame:
+        if self.asked.members is None:
+            return values
+        own = self.asked.members.filter(pl.col("instrument") == peer)
+        sessions = self.asked.frames[peer][self.timeframe].select("known_at", "session")
+        return values.join(sessions.join(own, on="session", how="semi"), on="known_at", how="semi")
 
     def known(self, columns: Iterable[Column]) -> Iterator[pl.Expr]:
         """The columns' values, withheld where one is not warm or something it needs is not known."""
@@ -214,7 +227,8 @@ class _Here(NamedTuple):
             if needs.warm_up:
                 conditions.append(pl.int_range(pl.len()) >= needs.warm_up)
             values = pl.col(column.key)
-            values = values.fill_nan(None) if column.kind == "number" else values
+            if column.kind == "number":
+                conditions.append(values.is_finite())
             yield (pl.when(*conditions).then(values) if conditions else values).alias(column.key)
 
     def _needs(self, column: Column, of: dict[str, "_Needs"]) -> "_Needs":

@@ -20,6 +20,8 @@ from engine.simulator.words import (
     EMBARGOED_DATA,
     EXIT,
     FREE,
+    LIMIT,
+    NONE,
     SIGNAL,
 )
 
@@ -46,7 +48,7 @@ def scenario_of(
     """The scenario of a run of one account.
 
     Args:
-        made_with: `timeframe`, `size`, `exits`, `risk`, `costs` and `path`, in the words of the files.
+        made_with: `timeframe`, `size`, `exits`, `risk`, `costs`, `order` and `path`, in the words of the files.
         market: without rates between currencies and without mark bars, which no document of the twin has.
         simulation: what it made of the strategy's decisions, on all of `market`.
         instruments: of one half-spread.
@@ -131,16 +133,30 @@ def _decisions(made_with: Mapping[str, Any], simulation: Simulation, names: Sequ
     for order in orders[decided & ~np.isin(orders["reason"], _UNSEEN)]:
         on = {"bar": int(order["decided_on"]), "instrument": names[order["instrument"]]}
         if order["role"] == EXIT:
-            yield {**on, "do": "close"}
+            yield {**on, "do": "close"} | ({} if order["everything"] else {"quantity": float(order["requested"])})
             continue
         yield {**on, "do": "cancel"}  # a signal takes back what still rests of the one before
         yield {
             **on,
             "do": "buy" if order["side"] > 0 else "sell",
-            "order": "market",
-            "size": made_with["size"],
+            **_sent(made_with, order),
+            **({"quantity": float(order["requested"])} if _was_told(order) else {"size": made_with.get("size")}),
             **made_with["exits"],
         }
+
+
+def _sent(made_with: Mapping[str, Any], order: Any) -> Document:
+    """How the decision's order was sent."""
+    if order["type"] != LIMIT:
+        return {"order": "market"}
+    told = made_with["order"]
+    more = {name: told[name] for name in ("ttl_bars", "post_only") if told.get(name)}
+    return {"order": "limit", "price": float(order["price"]), **more}
+
+
+def _was_told(order: Any) -> bool:
+    """Did the decision say how much, as that of a target does?"""
+    return bool(order["size_model"] == NONE and not np.isnan(order["requested"]))
 
 
 def _moment(micros: Any) -> str:

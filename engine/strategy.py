@@ -98,6 +98,7 @@ class Market(NamedTuple):
     instrument: str = OWN
     others: Mapping[str, Frames] = MappingProxyType({})  # bar frames by timeframe, by instrument
     peers: Collection[str] | None = None  # whom functions across instruments look at; all by default
+    members: pl.DataFrame | None = None  # session instrument: those of them that are looked at in a session
     memo: Memo | None = None
 
 

@@ -121,4 +121,3 @@ def _ask(workplace: Workplace, dataset: Dataset, runs: Runs, say: Say) -> None:
         work_off(alone, {dataset.name: newest}, runs, wanted=lambda work: work.job == job)
     if not _is_held(workplace, dataset):
         raise NothingHeldError(dataset.name)
-

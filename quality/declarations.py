@@ -7,6 +7,7 @@ what is in it, and what runs a strategy runs it where it can be stopped.
 
 import ast
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from quality import vocabulary
@@ -51,6 +52,12 @@ def declared(source: str, *, file: str) -> Declared:
         raise ConfigurationError([Problem(file, None, "", f"the file defines {names}", _ONE)])
     (name,) = strategies
     return Declared(name, dict(_parameters(classes[name], classes)))
+
+
+@lru_cache(maxsize=256)
+def asks_for_others(source: str) -> bool:
+    """May a strategy of this Python look at bars of instruments that it names (`bars.of`)?"""
+    return any(isinstance(node, ast.Attribute) and node.attr == "of" for node in ast.walk(ast.parse(source)))
 
 
 def _no_python(error: BaseException, file: str) -> Problem:

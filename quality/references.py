@@ -8,16 +8,15 @@ own problems are reported once, and what depends on it is not judged.
 from collections.abc import Collection, Iterator, Mapping
 
 from engine.bars import timeframe_us
-from engine.indicators import INDICATORS
+from engine.indicators.registry import INDICATORS, SINGLE
 from engine.walk_forward import windows
-from quality.configuration import Number
 from quality.datasets import Dataset
 from quality.declarations import Declared
 from quality.documents import listed, nearest, unknown
 from quality.errors import Refusal
 from quality.policies import CalendarsPolicy, Costs
 from quality.risk import Risk
-from quality.strategies import MAX_WINDOWS, StrategyConfiguration, across
+from quality.strategies import MAX_WINDOWS, InUniverse, StrategyConfiguration, Tier, across
 
 _DAYS_PER_YEAR = 365.25
 
@@ -59,15 +58,18 @@ def of_dataset(
         if feature.indicator not in INDICATORS:
             yield unknown((*at, "indicator"), feature.indicator, INDICATORS)
             continue
-        parameters = INDICATORS[feature.indicator].parameters
+        entry = INDICATORS[feature.indicator]
+        if feature.output not in entry.outputs and not (feature.output is None and entry.outputs == SINGLE):
+            found = "{key} is missing" if feature.output is None else "{key} is {value}"
+            guess = None if feature.output is None else nearest(feature.output, entry.outputs)
+            yield Refusal((*at, "output"), listed(entry.outputs), found, guess)
         for key, value in feature.parameters.items():
-            if key not in parameters:
-                yield Refusal((*at, key), listed(parameters), "unknown key '{key}'", nearest(key, parameters))
-            elif not _fits(value, parameters[key].kind, parameters[key].at_least):
-                bound = parameters[key].at_least
-                whole = parameters[key].kind is int
-                wanted = f"a whole number of at least {bound}" if whole else f"a number above {bound}"
-                yield Refusal((*at, key), wanted)
+            if key not in entry.parameters:
+                yield Refusal(
+                    (*at, key), listed(entry.parameters), "unknown key '{key}'", nearest(key, entry.parameters)
+                )
+            elif not entry.parameters[key].fits(value):
+                yield Refusal((*at, key), entry.parameters[key].allowed)
 
 
 def of_source(dataset: Dataset, *, held: Mapping[str, Collection[str]]) -> Iterator[Refusal]:
@@ -130,10 +132,6 @@ def of_signal(strategy: StrategyConfiguration, signal: Declared) -> Iterator[Ref
             yield Refusal(("params", name), wanted, "{key} is missing")
 
 
-def _fits(value: Number, kind: type[int] | type[float], at_least: Number) -> bool:
-    return isinstance(value, int) and value >= at_least if kind is int else value > at_least
-
-
 def _uncovered(dataset: Dataset, costs: Mapping[str, Costs]) -> Iterator[Refusal]:
     """Why no section of costs will do, said against the one that covers most of the instruments."""
     tiers = {instrument.tier for instrument in dataset.instruments}
@@ -159,8 +157,10 @@ def _traded(strategy: StrategyConfiguration, dataset: Dataset) -> Iterator[Refus
         for index, name in enumerate(strategy.instruments):
             if name not in known:
                 yield unknown(("instruments", index), name, known)
+    if isinstance(strategy.instruments, InUniverse) and strategy.instruments.universe not in dataset.universes:
+        yield unknown(("instruments", "universe"), strategy.instruments.universe, dataset.universes)
     chosen = strategy.chosen_instruments(dataset)
-    if not chosen and not isinstance(strategy.instruments, tuple | str):
+    if not chosen and isinstance(strategy.instruments, Tier):
         tiers = {instrument.tier for instrument in dataset.instruments}
         yield unknown(("instruments", "tier"), strategy.instruments.tier, tiers)
 

@@ -4,11 +4,12 @@
     name: sma_cross
     version: 1.0.0              # a change of anything here is a new version
     dataset: crypto_5m
-    instruments: all            # or a list of ids, or {tier: core}
+    instruments: all            # or a list of ids, {tier: core}, {universe: liquid_crypto}
     params: {fast: {value: 20, min: 10, max: 30, step: 10}}
     account: {cash: 100000, currency: USD, capital: shared}     # or sleeves: equal parts, an account each
     size: {model: risk_per_trade, risk: 0.005, cap: 0.2}        # one of quality/sizing.py
     exits: {stop: {atr: 2, length: 14}, targets: default}       # and trails, time stops, session closes
+    order: {type: limit, offset_bps: 5, ttl_bars: 3}            # how it is sent; at market where left out
     costs: bitfinex             # a section of policies/costs.yaml
     risk: cautious              # a section of policies/risk.yaml, or guards of its own: {max_drawdown: 0.2}
     fx: {BTC: BTCUSD.BITFINEX}  # the series that converts what settles in another currency than the account's
@@ -29,7 +30,19 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, Tag, model_validator
 
-from quality.configuration import Currency, Filled, Name, Number, Positive, Record, Text, Timeframe, matching, refuse
+from quality.configuration import (
+    Currency,
+    Filled,
+    Name,
+    NonNegative,
+    Number,
+    Positive,
+    Record,
+    Text,
+    Timeframe,
+    matching,
+    refuse,
+)
 from quality.datasets import Dataset, Instrument, InstrumentId
 from quality.errors import Refusal
 from quality.exits import (
@@ -44,12 +57,12 @@ from quality.exits import (
     beyond_whole,
 )
 from quality.risk import Guards
-from quality.sizing import InverseVolatility, RiskParity, RiskPerTrade, Sizer
+from quality.sizing import InverseVolatility, RiskParity, RiskPerTrade, SignalSize
 
 MAX_SETS = 50
 MAX_WINDOWS = 10
 _SESSIONS = "a number of sessions such as 60d"
-_INSTRUMENTS = "all, a list of ids, or a tier such as {tier: core}"
+_INSTRUMENTS = "all, a list of ids, a tier such as {tier: core}, or {universe: liquid_crypto}"
 
 
 def _sessions(value: Any) -> Any:
@@ -179,6 +192,22 @@ class Exits(Record):
             yield Refusal(("break_even_after",), f"at most the targets after which something is left ({most})")
 
 
+class Order(Record):
+    """How what is decided is sent: at market, or entries as a limit so far on the better side of the close."""
+
+    type: Literal["market", "limit"] = "market"
+    offset_bps: Annotated[float, Field(ge=0, lt=10_000)] = _left_out(default=0.0)
+    ttl_bars: Count | None = _left_out()  # what has not filled by then expires
+    post_only: bool = _left_out(default=False)
+    rebalance_band: NonNegative = 0.0  # share of equity; no order for a change of a target below it
+
+    @model_validator(mode="after")
+    def _means_something(self) -> Self:
+        limited = [name for name in ("offset_bps", "ttl_bars", "post_only") if name in self.model_fields_set]
+        refuse(Refusal((name,), "type: limit beside it") for name in limited if self.type == "market")
+        return self
+
+
 class WalkForward(Record):
     """Lengths in sessions of the data set's calendar."""
 
@@ -200,8 +229,14 @@ class Tier(Record):
     tier: Name
 
 
+class InUniverse(Record):
+    universe: Name  # a section of policies/universe.yaml that the data set names; who is no member is not entered
+
+
 def _instruments_kind(value: Any) -> str | None:
-    kinds: dict[type, str] = {str: "all", list: "list", tuple: "list", dict: "tier", Tier: "tier"}
+    if isinstance(value, dict):
+        return "universe" if "universe" in value else "tier"
+    kinds: dict[type, str] = {str: "all", list: "list", tuple: "list", Tier: "tier", InUniverse: "universe"}
     return kinds.get(type(value))
 
 
@@ -225,14 +260,16 @@ class StrategyConfiguration(Record):
     instruments: Annotated[
         Annotated[Literal["all"], Tag("all")]
         | Annotated[tuple[InstrumentId, ...], Filled, Tag("list")]
-        | Annotated[Tier, Tag("tier")],
+        | Annotated[Tier, Tag("tier")]
+        | Annotated[InUniverse, Tag("universe")],
         Discriminator(_instruments_kind, custom_error_type="value_error", custom_error_context={"error": _INSTRUMENTS}),
     ]
     timeframe: Timeframe
     account: Account
     params: dict[Name, Parameter] = Field(default_factory=dict)
-    size: Sizer
+    size: SignalSize  # of entries; `signal`: the strategy says targets or weights
     exits: Exits = Exits()
+    order: Order = _left_out(default=Order())
     costs: Name
     risk: Risk | None = _left_out()
     fx: dict[Currency, InstrumentId] = Field(default_factory=dict, exclude_if=lambda series: not series)
@@ -261,6 +298,8 @@ class StrategyConfiguration(Record):
         """Those of `dataset` it trades, in the data set's order."""
         if isinstance(self.instruments, Tier):
             return tuple(one for one in dataset.instruments if one.tier == self.instruments.tier)
+        if isinstance(self.instruments, InUniverse):
+            return dataset.instruments
         return tuple(one for one in dataset.instruments if self.instruments == "all" or one.id in self.instruments)
 
     @model_validator(mode="after")

@@ -14,26 +14,20 @@ for hostile code; the look-ahead laws are the second line.
 import ast
 import builtins
 import collections.abc
-import inspect
 import math
 from collections.abc import Collection, Iterator, Mapping
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType, TracebackType
 
-from engine import indicators
+from engine.indicators.registry import INDICATORS
 from quality.documents import listed
 from quality.errors import Problem
 
-_INDICATORS = {
-    name
-    for name, function in inspect.getmembers(indicators, inspect.isfunction)
-    if function.__module__ == indicators.__name__ and not name.startswith("_")
-} - {"indicator"}
 ALLOWED: Mapping[str, Collection[str]] = {
     "engine.causal": {
         *("Bars", "Column", "bars_since", "crossed_above", "crossed_below", "deviation_across", "log", "maximum"),
         *("mean_across", "minimum", "rank", "sign", "sqrt", "value_when", "where"),
     },
-    "engine.indicators": _INDICATORS,
+    "engine.indicators": INDICATORS,
     "engine.stateful": {"Answer", "DataWindow"},
     "engine.strategy": {"Signals", "Stateful", "Strategy"},
     "__future__": {"annotations"},

@@ -52,6 +52,8 @@ ResourceError
 │   ├── ExchangedColumnsError       high and low, or others, under each other's name
 │   ├── DisagreeingColumnsError     two columns that say the same thing differently
 │   ├── NamelessDayError            times of day without a day
+│   ├── UnorderableBarsError        rows whose place in time is not known, or is another row's
+│   ├── UnchosenSeriesError         several series in a file, where one is to be computed on
 │   └── UnmeasurableTimeframeError  too few stamps to see how long a bar is
 ├── UnreadableActionFileError       a file that states no corporate actions and no names in a way that is known
 ├── WarehouseError
@@ -330,6 +332,21 @@ class ArchiveContentError(UnreadableFileError):
 class NoDataError(UnreadableFileError):
     def __init__(self, file: str, found: str) -> None:
         super().__init__(f"{file} has no data: {found}; ask for it again, what is held stays")
+
+
+class UnorderableBarsError(UnreadableFileError):
+    def __init__(self, file: str, *, unreadable: int, repeated: int) -> None:
+        super().__init__(
+            f"{file}: {unreadable} rows have no readable time and {repeated} repeat one, each bar must have its own: "
+            f"`gauntlet check {file}` says more"
+        )
+
+
+class UnchosenSeriesError(UnreadableFileError):
+    def __init__(self, file: str, asked: str | None, known: Iterable[str], nearest: str | None) -> None:
+        found = "no series was chosen" if asked is None else f"there is no series {asked!r}"
+        guess = f"did you mean {nearest!r}? " if nearest else ""
+        super().__init__(f"{file}: {found}: {guess}write --series and one of {', '.join(known)}")
 
 
 class UnknownFormatError(UnreadableFileError):

@@ -1,6 +1,5 @@
 """The files of a project in the newest schemas: what would be rewritten, and rewriting it."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +21,8 @@ def outdated(root: Path) -> list[Rewritten]:
     Raises:
         ConfigurationError: files that cannot be read, or of a schema that is not known; with every such file.
     """
-    found, problems = [], []
+    found: list[Rewritten] = []
+    problems: list[Problem] = []
     for kind in NEWEST:
         for path in sorted((root / kind).glob("[!._]*.yaml")):
             file = path.relative_to(root).as_posix()
@@ -45,4 +45,4 @@ def rewrite(files: Iterable[Rewritten]) -> None:
     for one in files:
         beside = one.path.with_name(f".{one.path.name}.new")
         beside.write_bytes(one.text.encode())
-        os.replace(beside, one.path)
+        beside.replace(one.path)

@@ -336,7 +336,9 @@ def _definition(file: _File[StrategyConfiguration], signal: _Signal) -> Strategy
         signal=partial(made, signal.file, signal.source),
         source=signal.source,
         code_hash=code_hash([signal.source]),
-        configuration_hash=document_hash({**file.model.model_dump(mode="json", by_alias=True), "schema": _HASHED_SCHEMA}),
+        configuration_hash=document_hash(
+            {**file.model.model_dump(mode="json", by_alias=True), "schema": _HASHED_SCHEMA}
+        ),
         text=file.text,
         file=signal.file,
     )

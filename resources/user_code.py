@@ -74,7 +74,7 @@ def _asked(method: Callable[..., Any]) -> Callable[..., Any]:
 def _told(file: str) -> Iterator[None]:
     try:
         yield
-    except BaseException as error:  # whatever it raises is reported with its place
+    except BaseException as error:  # noqa: BLE001 - whatever it raises is reported with its place
         name = f"strategies/{Path(file).name}"
         found = f"{type(error).__name__}: {error}"
         raise ConfigurationError([Problem(name, _raised_at(error, file), "", found, "Python that runs")]) from None

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from benchmarks.run import BENCHMARKS, RESULTS, with_table
 from engine.causal import BAR_COLUMNS
-from engine.strategy import decide
+from engine.strategy import Market, decide
 from pipelines.cli.main import app
 from quality import datasets, sizing
 from quality.bars import ROW_RULES
@@ -29,6 +29,7 @@ from quality.scenarios import Scenario
 from quality.strategies import Account, Exits, StrategyConfiguration
 from quality.tables import TABLES
 from quality.universe import Universe, UniversePolicy
+from quality.vocabulary import refused
 from resources.lake import Lake
 from resources.project import Project, load
 from resources.warehouse import Warehouse, ask
@@ -75,12 +76,17 @@ class Listed(Record):
     instruments: tuple[Instrument, ...]
 
 
+class Featured(Record):
+    features: dict[str, datasets.Feature]
+
+
 EXAMPLES: dict[str, tuple[type[BaseModel], ...]] = {
     "README.md": (Dataset, StrategyConfiguration),
     "docs/guides/bar-files.md": (Format,),
     "docs/guides/check.md": (CalendarsPolicy,),
     "docs/guides/corporate-actions.md": (Listed,),
     "docs/guides/fills.md": (Scenario,) * len([*(ROOT / "docs/guides/fills").iterdir()]),
+    "docs/guides/indicators.md": (Featured,),
     "docs/guides/size-and-risk.md": (StrategyConfiguration,),
     "docs/guides/sources.md": (Sourced,) * 5,
     "docs/guides/universe.md": (UniversePolicy,),
@@ -94,7 +100,7 @@ SYNONYMS = {
     *("rollback", "decay", "divergence"),
 }
 ALLOWED = {
-    "alpha": {"engine/indicators.py"},  # an exponential mean's weight
+    "alpha": {"engine/indicators/making.py"},  # an exponential mean's weight
     "symbol": {
         *("quality/datasets.py", "resources/sources/protocol.py"),  # what a source calls an instrument
         *("engine/simulator/inputs.py", "quality/risk.py"),  # the contract's `symbol_cooldown_active`
@@ -406,6 +412,22 @@ def test_the_strategy_in_the_readme_runs_as_it_stands(tmp_path):
 
     assert decided["enter"].any()
     assert decided["exit"].any()
+
+
+@pytest.mark.parametrize(
+    "signal", fenced((ROOT / "docs/guides/columns.md").read_text(), "python"), ids=["columns", "loop"]
+)
+def test_a_strategy_in_the_guide_to_columns_says_only_what_it_may_and_decides(signal):
+    assert refused(signal, file="columns.md") == []
+    names: dict[str, Any] = {"__name__": "guide"}
+    exec(signal, names)  # noqa: S102 - a page of ours
+    (made,) = (kind for kind in names.values() if isinstance(kind, type) and kind.__module__ == "guide")
+    frames = {
+        name: {"1h": random_walk("1h", 1_000, seed=k), "1d": random_walk("1d", 41, seed=k)}
+        for k, name in enumerate(("A", "B", "BTCUSD.BITFINEX"))
+    }
+    decided = decide(made(), frames["A"], "1h", Market("A", frames))
+    assert decided["enter"].any() or (decided["weight"] > 0).any()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -69,7 +69,9 @@ def _sentences(seen: "Look") -> list[str]:
         else f"This parameter set was looked at before, so nothing was counted: {seen.n_trials} trials of the family {seen.family}."
     )
     blocked = (
-        ["The newest session of the data set is below its SLA for most instruments: a night would research nothing on it."]
+        [
+            "The newest session of the data set is below its SLA for most instruments: a night would research nothing on it."
+        ]
         if seen.is_blocked
         else []
     )

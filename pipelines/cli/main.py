@@ -13,6 +13,7 @@ from pipelines.cli import (
     explain,
     import_actions,
     import_file,
+    indicators,
     migrate,
     new,
     night,
@@ -36,6 +37,8 @@ app.command("ui")(ui.ui)
 app.command("backfill")(backfill.backfill)
 app.command("diff")(diff.diff)
 app.command("check")(check.check)
+app.command("indicator")(indicators.indicator)
+app.command("indicators")(indicators.indicators)
 app.command("simulate")(simulate.simulate)
 app.command("explain")(explain.explain)
 app.command("import")(import_file.import_file)

