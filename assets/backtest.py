@@ -81,8 +81,10 @@ def backtests(project: Project) -> list[dg.AssetsDefinition]:
                 "n_trades": result.written["trades"].height,
                 "net_return": float(result.returns["equity"][-1] / result.cash - 1),
                 "new_trials": n_new,
+                **result.columns,
                 "warnings": list(result.warnings),
                 "report": records.report_table(result.written),
+                "candidates": records.candidates_table(result.written),
                 "equity": records.sparkline(result.returns["equity"].to_list()),
             },
         )

@@ -41,6 +41,7 @@ class Backtested(NamedTuple):
     cash: float
     warnings: Sequence[str]
     trials: "Sequence[Trial]"
+    columns: Mapping[str, int]  # read and computed
 
 
 class Walked(NamedTuple):
@@ -50,6 +51,7 @@ class Walked(NamedTuple):
     written: records.Frames
     explained: "Attribution"
     returns: pl.DataFrame
+    columns: Mapping[str, int]
 
 
 def computed_apart(
@@ -89,7 +91,8 @@ def backtest(
     from engine.selection import trials
 
     past, plan = research.history_of(lake, project, definition, last=last), research.plan_of(project, definition)
-    result = research.backtest_of(definition, past, plan)
+    memo = research.columns_of(lake, past, plan)
+    result = research.backtest_of(definition, past, plan, memo=memo)
     document = research.plan_document(project, definition, definition.configuration.parameters())
     key = definition.configuration.key
     written = records.frames(key, research.BACKTEST, plan=plan, document=document, **result._asdict())
@@ -102,14 +105,16 @@ def backtest(
         bears=result.bears,
         cash=plan.rules.cash,
         warnings=list(result.simulation.warnings),
-        trials=trials(definition.signal, sets, past, plan, of=past.sessions),
+        trials=trials(definition.signal, sets, past, plan, of=past.sessions, memo=memo),
+        columns=memo.counts,
     )
 
 
 def walk(lake: Lake, project: Project, definition: StrategyDefinition, *, window: "WindowSessions") -> Walked:
     past = research.history_of(lake, project, definition, last=window.out_of_sample[-1])
     plan, key = research.plan_of(project, definition), definition.configuration.key
-    walked = research.walk_of(definition, past, plan, window)
+    memo = research.columns_of(lake, past, plan)
+    walked = research.walk_of(definition, past, plan, window, memo=memo)
     ran = walked._asdict()
     document = research.plan_document(project, definition, ran.pop("chosen").params)
     written = records.frames(key, window.name, plan=plan, document=document, **ran)
@@ -118,4 +123,5 @@ def walk(lake: Lake, project: Project, definition: StrategyDefinition, *, window
         written=written,
         explained=records.attributed(written, walked.simulation, plan),
         returns=walked.returns,
+        columns=memo.counts,
     )

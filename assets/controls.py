@@ -80,10 +80,11 @@ def judge(name: str, project: Project, lake: Lake, *, last: Any) -> Decision:
     definition = definition_of(name, project)
     past, plan = research.history_of(lake, project, definition, last=last), research.plan_of(project, definition)
     certificate = research.certify(project, definition, past, plan)
-    backtest = research.backtest_of(definition, past, plan)
-    trials = research.trials_of(definition, past, plan)
+    memo = research.columns_of(lake, past, plan)
+    backtest = research.backtest_of(definition, past, plan, memo=memo)
+    trials = research.trials_of(definition, past, plan, memo=memo)
     walked = [
-        (window, research.walk_of(definition, past, plan, window))
+        (window, research.walk_of(definition, past, plan, window, memo=memo))
         for window in research.windows_of(definition, past.sessions)
     ]
     rows = [research.window_row(definition.configuration.key, *one, n_sets=len(trials)) for one in walked]

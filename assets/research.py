@@ -16,6 +16,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from assets import inputs
+from assets.inputs import regime_terms
+from engine.evaluation import Memo
 from engine.history import History
 from engine.strategy import decide, warm_up_bars
 from engine.walk_forward import Window, windows
@@ -28,6 +30,8 @@ from quality.policies import Costs
 from quality.risk import Guards
 from quality.sizing import SIGNAL
 from quality.strategies import InUniverse, StrategyConfiguration
+from resources import columns
+from resources.columns import Columns
 from resources.errors import WindowNotCompleteError
 from resources.lake import Lake
 from resources.market import calendar_of, history
@@ -36,10 +40,11 @@ from resources.settings import numbers_hash
 
 if TYPE_CHECKING:
     from engine.backtest import Plan, Rate
+    from engine.regimes import RegimeRules
     from engine.report import Found, PathResult
     from engine.selection import Trial, Walked
+    from engine.simulator.inputs import Decisions, Market
     from engine.simulator.inputs import Instrument as SimulatedInstrument
-    from engine.simulator.inputs import Market
     from engine.simulator.simulation import Simulation
 
 BACKTEST = "backtest"
@@ -57,6 +62,8 @@ class Backtest(NamedTuple):
     returns: pl.DataFrame
     paths: "Sequence[PathResult]"
     bears: "Bears"
+    candidates: pl.DataFrame  # of its gate
+    decided: "Decisions"
 
 
 class Bears(NamedTuple):
@@ -127,6 +134,27 @@ def plan_of(project: Project, definition: StrategyDefinition) -> "Plan":
         magnify=configuration.magnify,
         sized=size != SIGNAL,
         capital=configuration.account.capital,
+        regimes=regime_rules(project, configuration),
+    )
+
+
+def regime_rules(project: Project, configuration: StrategyConfiguration) -> "RegimeRules":
+    """How its regimes are told and what they allow; a strategy that says nothing of them has them recorded."""
+    from engine.regimes import CLASSIFIERS, DEFAULT_CLASSIFIER, RegimeRules, Terms
+
+    said = configuration.regimes
+    classifier = said.classifier if said else DEFAULT_CLASSIFIER
+    return RegimeRules(
+        classifier=classifier,
+        length=(said and said.length) or CLASSIFIERS[classifier].length,
+        timeframe=(said and said.timeframe) or configuration.timeframe,
+        terms=None
+        if said is None
+        else {
+            name: Terms(frozenset(terms.allowed_signals), terms.size, terms.cash)
+            for name, terms in regime_terms(project, configuration).items()
+        },
+        min_confidence=said.min_confidence if said else 0.0,
     )
 
 
@@ -141,6 +169,7 @@ def plan_document(project: Project, definition: StrategyDefinition, params: Mapp
         **said,
         "exits": configuration.exits.document,
         "risk": guards.model_dump(mode="json", by_alias=True) if guards else {},
+        "regimes": _regimes_document(project, configuration),
         "costs": project.costs[configuration.costs].model_dump(mode="json", by_alias=True, exclude_none=True),
         "path": JUDGED_PATH,
         "instruments": {
@@ -148,6 +177,13 @@ def plan_document(project: Project, definition: StrategyDefinition, params: Mapp
             for one in configuration.chosen_instruments(dataset)
         },
     }
+
+
+def _regimes_document(project: Project, configuration: StrategyConfiguration) -> dict[str, Any]:
+    terms = {name: one.model_dump(mode="json") for name, one in regime_terms(project, configuration).items()}
+    rules = regime_rules(project, configuration)
+    told = {name: getattr(rules, name) for name in ("classifier", "length", "timeframe", "min_confidence")}
+    return {**told, "terms": terms if configuration.regimes else None}
 
 
 def guards_named(project: Project, definition: StrategyDefinition) -> Guards | None:
@@ -242,30 +278,40 @@ def _on_enough_bars(law: Law, n_bars: int) -> Law:
     return law
 
 
-def backtest_of(definition: StrategyDefinition, past: History, plan: "Plan") -> Backtest:
+def columns_of(lake: Lake, past: History, plan: "Plan") -> Columns:
+    """What remembers the columns of this history, from one run to the next too."""
+    peers = [instrument.id for instrument in plan.instruments]
+    return columns.beside(lake, past.frames, peers=peers, members=past.members)
+
+
+def backtest_of(definition: StrategyDefinition, past: History, plan: "Plan", *, memo: Memo | None = None) -> Backtest:
     from engine import backtest, report
+    from engine.candidates import all_candidates
 
     strategy = definition.signal(**definition.configuration.parameters())
     on = backtest.grid(past, plan)
-    decided = backtest.decisions(strategy, past, plan, on)
+    decided = backtest.decisions(strategy, past, plan, on, memo=memo)
     simulation = backtest.run(on, decided, plan)
     returns = backtest.session_returns(simulation, on.sessions, of=past.sessions, cash=plan.rules.cash)
     bears = Bears(report.break_even_cost_multiple(on, decided, plan), report.capacity(on, decided, plan))
-    return Backtest(simulation, on.bars, returns, report.paths(on, decided, plan), bears)
+    asked = all_candidates(strategy, past, plan)
+    return Backtest(simulation, on.bars, returns, report.paths(on, decided, plan), bears, asked, decided)
 
 
 def trades_of(result: Backtest, plan: "Plan") -> pl.DataFrame:
     """Its closed round trips."""
     from engine.simulator.records import trades_frame
 
-    return trades_frame(result.simulation, result.bars, plan.instruments)
+    return trades_frame(result.simulation, result.bars, plan.instruments, result.decided)
 
 
-def trials_of(definition: StrategyDefinition, past: History, plan: "Plan") -> "list[Trial]":
+def trials_of(
+    definition: StrategyDefinition, past: History, plan: "Plan", *, memo: Memo | None = None
+) -> "list[Trial]":
     """Every parameter set over the full span."""
     from engine.selection import trials
 
-    return trials(definition.signal, parameter_sets(definition), past, plan, of=past.sessions)
+    return trials(definition.signal, parameter_sets(definition), past, plan, of=past.sessions, memo=memo)
 
 
 def windows_of(definition: StrategyDefinition, sessions: Sequence[date]) -> list[WindowSessions]:
@@ -301,7 +347,9 @@ def window_called(name: str, project: Project, definition: StrategyDefinition, l
     return complete[name]
 
 
-def walk_of(definition: StrategyDefinition, past: History, plan: "Plan", window: WindowSessions) -> "Walked":
+def walk_of(
+    definition: StrategyDefinition, past: History, plan: "Plan", window: WindowSessions, *, memo: Memo | None = None
+) -> "Walked":
     from engine.selection import walk
 
     return walk(
@@ -311,6 +359,7 @@ def walk_of(definition: StrategyDefinition, past: History, plan: "Plan", window:
         plan,
         in_sample=window.in_sample,
         out_of_sample=window.out_of_sample,
+        memo=memo,
     )
 
 
@@ -350,7 +399,7 @@ def measure(
     certified: bool,
 ) -> dict[str, Measurement]:
     """Every metric that is measured today, by the names of `quality.evidence.METRICS`; `bears` are values and reasons."""
-    from engine.scorecard import backtest_metrics, overfitting_metrics, walk_forward_metrics
+    from engine.scorecard import backtest_metrics, overfitting_metrics, regime_metrics, walk_forward_metrics
 
     dataset = project.datasets[definition.configuration.dataset]
     per_year = project.promotion.periods_per_year[dataset.calendar]
@@ -362,6 +411,11 @@ def measure(
             backtest_metrics(returns, trades, periods_per_year=per_year),
             table="trades",
             reasons=_why_not_traded(trades),
+        ),
+        **measured(
+            regime_metrics(trades, cash=definition.configuration.account.cash),
+            table="trades",
+            reasons={"net_return_worst_regime": "no trade was closed in a regime that is known"},
         ),
         **measured(
             {name: math.nan if value is None else value for name, (value, _) in bears.items()},

@@ -51,8 +51,10 @@ def walk_forwards(project: Project) -> list[dg.AssetsDefinition]:
                 "out_of_sample": f"{window.out_of_sample[0]} to {window.out_of_sample[-1]}",
                 "chosen": walked.row["params"],
                 "n_sets": walked.row["n_sets"],
+                **walked.columns,
                 "oos_net_return": walked.row["oos_net_return"],
                 "report": records.report_table(walked.written),
+                "candidates": records.candidates_table(walked.written),
                 "equity": records.sparkline(walked.returns["equity"].to_list()),
             },
         )

@@ -29,27 +29,27 @@ OWN = ""
 
 
 class Memo(Protocol):
-    """What remembers columns: by instrument, timeframe and key, for one and the same data."""
+    """What remembers columns of one market: what each was on an instrument's bars of the column's timeframe."""
 
-    def get(self, instrument: str, timeframe: str, key: str) -> pl.Series | None: ...
+    def get(self, instrument: str, column: Column) -> pl.Series | None: ...
 
-    def put(self, instrument: str, timeframe: str, key: str, values: pl.Series) -> None: ...
+    def put(self, instrument: str, column: Column, values: pl.Series) -> None: ...
 
 
 class Kept:
     """A memo in the memory of one process; `hits` and `misses` say what it was good for."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str, str], pl.Series] = {}
+        self._kept: dict[tuple[str, str], pl.Series] = {}
         self.hits, self.misses = 0, 0
 
-    def get(self, instrument: str, timeframe: str, key: str) -> pl.Series | None:
-        found = self._kept.get((instrument, timeframe, key))
+    def get(self, instrument: str, column: Column) -> pl.Series | None:
+        found = self._kept.get((instrument, column.key))
         self.hits, self.misses = self.hits + (found is not None), self.misses + (found is None)
         return found
 
-    def put(self, instrument: str, timeframe: str, key: str, values: pl.Series) -> None:
-        self._kept[instrument, timeframe, key] = values
+    def put(self, instrument: str, column: Column, values: pl.Series) -> None:
+        self._kept[instrument, column.key] = values
 
 
 class _Asked(NamedTuple):
@@ -179,7 +179,7 @@ class _Here(NamedTuple):
                     expressions[key] = node.function(*(expressions[operand.key] for operand in node.operands))
                 else:
                     expressions[key] = pl.col(key)
-                    known = self.asked.memo.get(self.instrument, self.timeframe, key)
+                    known = self.asked.memo.get(self.instrument, node)
                     if known is not None:
                         remembered.append(known.alias(key))
                     elif node.across is not None:
@@ -188,7 +188,7 @@ class _Here(NamedTuple):
                         computed[key] = node.function(*(expressions[operand.key] for operand in node.operands))
             frame = frame.with_columns(*remembered, *(one.alias(key) for key, one in computed.items()))
             for key in computed:
-                self.asked.memo.put(self.instrument, self.timeframe, key, frame[key])
+                self.asked.memo.put(self.instrument, nodes[key], frame[key])
         return frame, expressions
 
     def _across(self, column: Column) -> pl.Series:

@@ -6,18 +6,22 @@
 3. Any problem at all, and one ConfigurationError says every one of them, by file and line; so
    whoever has a Project has one that is whole.
 
-A strategy is two files of one name. Its Python is read and not run (`quality/declarations.py`): it
-runs where a strategy of it is made. Whoever does not sit at a terminal reads with `load_unattended`,
+A strategy is two files of one name, or one YAML file that names signal classes. Its Python is read and
+not run (`quality/declarations.py`): it runs where a strategy of it is made. Whoever does not sit at a terminal reads with `load_unattended`,
 for which a bad strategy file is left out alone and named.
 """
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from types import MappingProxyType
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
+from engine.signals.composed import composed
+from engine.signals.registry import SIGNALS
 from engine.strategy import Strategy
 from quality import references, universe
 from quality.configuration import read
@@ -29,6 +33,7 @@ from quality.hashes import code_hash, document_hash
 from quality.migrations import migrated, schema_of
 from quality.policies import CalendarsPolicy, Correction, Costs, CostsPolicy, ServiceLevel, SlaPolicy
 from quality.promotion import PromotionPolicy
+from quality.regimes import RegimesPolicy, RegimeTerms
 from quality.risk import Risk, RiskPolicy
 from quality.strategies import StrategyConfiguration
 from quality.universe import Universe, UniversePolicy
@@ -48,7 +53,7 @@ class StrategyDefinition(NamedTuple):
 
     configuration: StrategyConfiguration
     signal: Callable[..., Strategy]  # makes one with parameters, which is when its Python runs
-    source: str  # the text of the signal
+    source: str  # the text of the signal; none of one that is made of signal classes
     code_hash: str
     configuration_hash: str
     text: str = ""  # of the configuration
@@ -64,6 +69,7 @@ class Project(NamedTuple):
     risk: Mapping[str, Risk]  # by section; empty without the file, as no strategy has to name one
     universes: Mapping[str, Universe]  # by section
     promotion: PromotionPolicy
+    regimes: Mapping[str, RegimeTerms] = MappingProxyType({})  # by regime; without the file none, as risk
     names: frozenset[str] = frozenset()  # of all strategy files, of the bad ones too
     left_out: tuple[Problem, ...] = ()  # of strategies that cannot be used, and are not among `strategies`
 
@@ -75,6 +81,7 @@ class _File(NamedTuple, Generic[Model]):
 
 
 _NO_RISK = _File("", compose("schema: 1", file="policies/risk.yaml"), RiskPolicy(schema=1))
+_NO_REGIMES = _File("", compose("schema: 1", file="policies/regimes.yaml"), RegimesPolicy(schema=1))
 
 
 class _Signal(NamedTuple):
@@ -90,6 +97,7 @@ class _Known(NamedTuple):
     costs: Mapping[str, Costs] | None
     risk: Mapping[str, Risk] | None
     years: Mapping[str, int] | None
+    regimes: Mapping[str, RegimeTerms] | None
 
 
 def load(root: Path) -> Project:
@@ -125,6 +133,8 @@ def _read(root: Path) -> tuple[Project | None, list[Problem], list[Problem]]:
     promotion = _policy(root, "promotion", PromotionPolicy, problems)
     universes = _policy(root, "universe", UniversePolicy, problems)
     risk = _policy(root, "risk", RiskPolicy, problems) if (root / "policies/risk.yaml").exists() else _NO_RISK
+    there = (root / "policies/regimes.yaml").exists()
+    regimes = _policy(root, "regimes", RegimesPolicy, problems) if there else _NO_REGIMES
     datasets = {path.stem: _yaml(root, path, Dataset, problems) for path in _files(root, "datasets", ".yaml")}
 
     years = promotion.model.periods_per_year if promotion else None
@@ -137,9 +147,10 @@ def _read(root: Path) -> tuple[Project | None, list[Problem], list[Problem]]:
         costs=costs.model.sections if costs else None,
         risk=risk.model.sections if risk else None,
         years=years,
+        regimes=regimes.model.sections if regimes else None,
     )
     strategies, of_strategies = _strategies(root, known)
-    if not (sla and costs and calendars and promotion and universes and risk):
+    if not (sla and costs and calendars and promotion and universes and risk and regimes):
         return None, problems, of_strategies
     project = Project(
         datasets={name: dataset for name, dataset in known.datasets.items() if dataset},
@@ -150,6 +161,7 @@ def _read(root: Path) -> tuple[Project | None, list[Problem], list[Problem]]:
         risk=risk.model.sections,
         universes=universes.model.sections,
         promotion=promotion.model,
+        regimes=regimes.model.sections,
         names=frozenset(path.stem for suffix in (".yaml", ".py") for path in _files(root, "strategies", suffix)),
     )
     return project, problems, of_strategies
@@ -158,13 +170,16 @@ def _read(root: Path) -> tuple[Project | None, list[Problem], list[Problem]]:
 def version_of(project: Project, *, text: str, source: str, label: str) -> StrategyDefinition:
     """A strategy version of two texts, held against the project as its own files are; `label` names them in messages.
 
+    `source` is empty for one that is made of signal classes.
+
     Raises:
         ConfigurationError: with every problem of the two.
     """
     document = compose(migrated(text, "strategies", file=f"{label}.yaml").text, file=f"{label}.yaml")
     configuration = _File(text, document, read(document, StrategyConfiguration))
-    signal = _Signal(f"{label}.py", source, declared(source, file=f"{label}.py"))
-    known = _Known(project.datasets, project.costs, project.risk, project.promotion.periods_per_year)
+    signal = _Signal(f"{label}.py", source, declared(source, file=f"{label}.py")) if source else None
+    years = project.promotion.periods_per_year
+    known = _Known(project.datasets, project.costs, project.risk, years, project.regimes)
     if problems := document.problems(_strategy_refusals(configuration.model, signal, known)):
         raise ConfigurationError(problems)
     return _definition(configuration, signal)
@@ -257,14 +272,14 @@ def _strategies(root: Path, known: _Known) -> tuple[list[StrategyDefinition], li
     signals = {path.stem: _python(root, path, problems) for path in _files(root, "strategies", ".py")}
     definitions = []
     for name in sorted(configurations.keys() | signals.keys()):
-        problems += _twin_problems(name, configurations, signals)
+        problems += _twin_problems(root, name, configurations, signals)
         configuration, signal = configurations.get(name), signals.get(name)
         if configuration is None:
             continue
         refusals = [*_misnamed(name, configuration.model.name), *_strategy_refusals(configuration.model, signal, known)]
         if refusals:
             problems += configuration.document.problems(refusals)
-        elif signal is not None:
+        elif (signal is None) == bool(configuration.model.signals):
             definitions.append(_definition(configuration, signal))
     return definitions, problems
 
@@ -311,13 +326,29 @@ def _dataset_problems(
     return dataset.document.problems(refusals)
 
 
-def _twin_problems(name: str, configurations: Mapping[str, object], signals: Mapping[str, object]) -> Iterator[Problem]:
+def _twin_problems(
+    root: Path, name: str, configurations: Mapping[str, object], signals: Mapping[str, object]
+) -> Iterator[Problem]:
+    if name in configurations and _is_composed(root, name):
+        if name in signals:
+            expected = "one of the two: signals in the .yaml, or a .py that says the signal"
+            yield Problem(f"strategies/{name}.py", None, "", f"strategies/{name}.yaml has signals of its own", expected)
+        return
     for suffix, have, others in ((".yaml", configurations, signals), (".py", signals, configurations)):
         if name not in have:
             alone = nearest(name, have.keys() - others.keys())
             found = f"the file is missing beside strategies/{name}{'.py' if suffix == '.yaml' else '.yaml'}"
-            expected = "two files of one name: .py says the signal, .yaml everything else"
+            expected = "two files of one name: .py says the signal, .yaml everything else; or signals in the .yaml"
             yield Problem(f"strategies/{name}{suffix}", None, "", found, expected, alone and f"{alone}{suffix}")
+
+
+def _is_composed(root: Path, name: str) -> bool:
+    """Does a strategy's YAML name signal classes? Asked of the text, as it may have other problems."""
+    try:
+        file = f"strategies/{name}.yaml"
+        return "signals" in compose(_text(root, root / file), file=file).values
+    except ConfigurationError:
+        return False
 
 
 def _strategy_refusals(
@@ -326,19 +357,45 @@ def _strategy_refusals(
     yield from references.of_strategy(
         configuration, datasets=known.datasets, costs=known.costs, risk=known.risk, periods_per_year=known.years
     )
+    yield from references.of_regimes(configuration, known.datasets.get(configuration.dataset), known.regimes)
     if signal is not None:
         yield from references.of_signal(configuration, signal.declared)
 
 
-def _definition(file: _File[StrategyConfiguration], signal: _Signal) -> StrategyDefinition:
+def _definition(file: _File[StrategyConfiguration], signal: _Signal | None) -> StrategyDefinition:
+    if signal is None:
+        return composed_definition(file.model)._replace(text=file.text)
     return StrategyDefinition(
         configuration=file.model,
         signal=partial(made, signal.file, signal.source),
         source=signal.source,
         code_hash=code_hash([signal.source]),
-        configuration_hash=document_hash(
-            {**file.model.model_dump(mode="json", by_alias=True), "schema": _HASHED_SCHEMA}
-        ),
+        configuration_hash=configuration_hash(file.model),
         text=file.text,
         file=signal.file,
     )
+
+
+def composed_definition(configuration: StrategyConfiguration) -> StrategyDefinition:
+    """A strategy of signal classes, from YAML or from the builder: its code is that of the classes."""
+    title = "".join(word.title() for word in configuration.name.split("_"))
+    return StrategyDefinition(
+        configuration=configuration,
+        signal=partial(_composed, title, tuple(configuration.signals)),
+        source="",
+        code_hash=code_hash(inspect.getsource(SIGNALS[name]) for name in sorted(configuration.signals)),
+        configuration_hash=configuration_hash(configuration),
+    )
+
+
+def configuration_hash(configuration: StrategyConfiguration) -> str:
+    return document_hash({**configuration.model_dump(mode="json", by_alias=True), "schema": _HASHED_SCHEMA})
+
+
+@lru_cache(maxsize=256)
+def _class_composed(title: str, classes: tuple[str, ...]) -> type[Strategy]:
+    return composed(title, classes)
+
+
+def _composed(title: str, classes: tuple[str, ...], **parameters: Any) -> Strategy:
+    return _class_composed(title, classes)(**parameters)
