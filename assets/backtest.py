@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import polars as pl
 
+from assets import certificates as certificates_of
 from assets import inputs, inputs_current, records, research
 from assets.partitions import STRATEGIES
 from quality import tables
@@ -20,7 +21,6 @@ from resources.project import Project, StrategyDefinition
 
 if TYPE_CHECKING:
     from engine.selection import Trial
-    from quality.lookahead import Certificate
 
 
 def backtests(project: Project) -> list[dg.AssetsDefinition]:
@@ -29,27 +29,23 @@ def backtests(project: Project) -> list[dg.AssetsDefinition]:
         deps=market_deps(project),
         group_name="research",
         kinds={"polars", "deltalake"},
+        check_specs=certificates_of.check_specs(),
         description="The proof that a strategy version does not look ahead: each law, and what it was proved on.",
     )
     def certificates(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
         definition = definition_of(project, context.partition_key)
         last = inputs.newest_session(lake, dataset_of(project, definition), context.run.tags)
-        proved = lake.read("certificates", strategy=context.partition_key)
-        identity = research.identity_of(project, definition)
-        cached = not proved.is_empty() and bool((proved["passed"] & (proved["code"] == identity)).all())
+        proved, cached = certificates_of.certificate_of(lake, project, definition, last=last)
         if not cached:
-            past = research.history_of(lake, project, definition, last=last)
-            proved = certificate_rows(
-                research.certify(project, definition, past, research.plan_of(project, definition))
-            )
-            lake.replace("certificates", proved, strategy=context.partition_key)
+            lake.replace("certificates", certificates_of.rows_of(proved), strategy=context.partition_key)
         return dg.MaterializeResult(
+            check_results=certificates_of.check_results(proved),
             metadata={
-                "certified": bool(proved["passed"].all()),
-                "bars_checked": int(proved["bars_checked"][0]),
+                "certified": proved.certified,
+                "bars_checked": proved.bars_checked,
                 "cached": cached,
-                **{row["law"]: row["detail"] for row in proved.iter_rows(named=True)},
-            }
+                **{law.law: law.detail for law in proved.laws},
+            },
         )
 
     @dg.asset(
@@ -91,6 +87,7 @@ def backtests(project: Project) -> list[dg.AssetsDefinition]:
                 **memo.counts,
                 "warnings": list(result.simulation.warnings),
                 "report": records.report_table(written),
+                "candidates": records.candidates_table(written),
                 "equity": records.sparkline(result.returns["equity"].to_list()),
             },
         )
@@ -117,14 +114,6 @@ def definition_of(project: Project, key: str) -> StrategyDefinition:
 
 def dataset_of(project: Project, definition: StrategyDefinition) -> Dataset:
     return project.datasets[definition.configuration.dataset]
-
-
-def certificate_rows(proved: "Certificate") -> pl.DataFrame:
-    rows = [
-        {**law.model_dump(), "strategy": proved.strategy, "bars_checked": proved.bars_checked, "code": proved.code}
-        for law in proved.laws
-    ]
-    return tables.frame("certificates", rows)
 
 
 def count_trials(lake: Lake, definition: StrategyDefinition, looked_at: "Sequence[Trial]", *, last: date) -> int:

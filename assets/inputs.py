@@ -30,6 +30,7 @@ from quality import sla, tables
 from quality.datasets import Dataset
 from quality.hashes import document_hash
 from quality.ledger import Standing
+from quality.regimes import RegimeTerms
 from quality.strategies import InUniverse, StrategyConfiguration
 from resources.clock import now
 from resources.errors import NothingHeldError
@@ -214,6 +215,7 @@ def research(
                 if isinstance(configuration.risk, str)
                 else []
             ),
+            {name: terms.model_dump(mode="json") for name, terms in regime_terms(project, configuration).items()},
             _making(project, dataset),
             _chosen_by(project, configuration),
             dataset.model_dump(mode="json", include=shape),
@@ -224,6 +226,11 @@ def research(
             str(last),
         ]
     )
+
+
+def regime_terms(project: Project, configuration: StrategyConfiguration) -> dict[str, RegimeTerms]:
+    """What the regimes that a strategy trades in allow, by name."""
+    return {name: project.regimes[name] for name in (configuration.regimes.allowed if configuration.regimes else ())}
 
 
 def instruments_seen(definition: StrategyDefinition, dataset: Dataset) -> list[str]:

@@ -1,7 +1,7 @@
 """What research computes for one strategy version or control, from its definition and its history.
 
-`history_of` reads, `plan_of` says what a run needs, `certify`, `backtest_of`, `trials_of` and
-`walk_of` compute, `measure` gathers every metric. The assets of strategies and the controls call
+`history_of` reads, `plan_of` says what a run needs, `backtest_of`, `trials_of` and `walk_of`
+compute, `measure` gathers every metric. The assets of strategies and the controls call
 the same functions, so a control meets exactly the gate that a strategy meets.
 """
 
@@ -16,15 +16,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from assets import inputs
+from assets.inputs import regime_terms
 from engine.evaluation import Memo
 from engine.history import History
-from engine.strategy import decide, warm_up_bars
 from engine.walk_forward import Window, windows
 from quality.contracts import Contract
 from quality.datasets import Dataset, Instrument
 from quality.evidence import Measurement, measured
 from quality.hashes import document_hash
-from quality.lookahead import PREFIX_BARS, Certificate, Law, certificate, next_bar_law, prefix_law
 from quality.policies import Costs
 from quality.risk import Guards
 from quality.sizing import SIGNAL
@@ -39,10 +38,11 @@ from resources.settings import numbers_hash
 
 if TYPE_CHECKING:
     from engine.backtest import Plan, Rate
+    from engine.regimes import RegimeRules
     from engine.report import Found, PathResult
     from engine.selection import Trial, Walked
+    from engine.simulator.inputs import Decisions, Market
     from engine.simulator.inputs import Instrument as SimulatedInstrument
-    from engine.simulator.inputs import Market
     from engine.simulator.simulation import Simulation
 
 BACKTEST = "backtest"
@@ -60,6 +60,8 @@ class Backtest(NamedTuple):
     returns: pl.DataFrame
     paths: "Sequence[PathResult]"
     bears: "Bears"
+    candidates: pl.DataFrame  # of its gate
+    decided: "Decisions"
 
 
 class Bears(NamedTuple):
@@ -130,6 +132,27 @@ def plan_of(project: Project, definition: StrategyDefinition) -> "Plan":
         magnify=configuration.magnify,
         sized=size != SIGNAL,
         capital=configuration.account.capital,
+        regimes=regime_rules(project, configuration),
+    )
+
+
+def regime_rules(project: Project, configuration: StrategyConfiguration) -> "RegimeRules":
+    """How its regimes are told and what they allow; a strategy that says nothing of them has them recorded."""
+    from engine.regimes import CLASSIFIERS, DEFAULT_CLASSIFIER, RegimeRules, Terms
+
+    said = configuration.regimes
+    classifier = said.classifier if said else DEFAULT_CLASSIFIER
+    return RegimeRules(
+        classifier=classifier,
+        length=(said and said.length) or CLASSIFIERS[classifier].length,
+        timeframe=(said and said.timeframe) or configuration.timeframe,
+        terms=None
+        if said is None
+        else {
+            name: Terms(frozenset(terms.allowed_signals), terms.size, terms.cash)
+            for name, terms in regime_terms(project, configuration).items()
+        },
+        min_confidence=said.min_confidence if said else 0.0,
     )
 
 
@@ -144,6 +167,7 @@ def plan_document(project: Project, definition: StrategyDefinition, params: Mapp
         **said,
         "exits": configuration.exits.document,
         "risk": guards.model_dump(mode="json", by_alias=True) if guards else {},
+        "regimes": _regimes_document(project, configuration),
         "costs": project.costs[configuration.costs].model_dump(mode="json", by_alias=True, exclude_none=True),
         "path": JUDGED_PATH,
         "instruments": {
@@ -151,6 +175,13 @@ def plan_document(project: Project, definition: StrategyDefinition, params: Mapp
             for one in configuration.chosen_instruments(dataset)
         },
     }
+
+
+def _regimes_document(project: Project, configuration: StrategyConfiguration) -> dict[str, Any]:
+    terms = {name: one.model_dump(mode="json") for name, one in regime_terms(project, configuration).items()}
+    rules = regime_rules(project, configuration)
+    told = {name: getattr(rules, name) for name in ("classifier", "length", "timeframe", "min_confidence")}
+    return {**told, "terms": terms if configuration.regimes else None}
 
 
 def guards_named(project: Project, definition: StrategyDefinition) -> Guards | None:
@@ -205,46 +236,6 @@ def identity_of(project: Project, definition: StrategyDefinition) -> str:
     return document_hash([definition.code_hash, definition.configuration_hash, traded, numbers_hash()])
 
 
-def certify(project: Project, definition: StrategyDefinition, past: History, plan: "Plan") -> Certificate:
-    """Prove every law on every instrument."""
-    from engine import backtest
-    from engine.simulator.inputs import SIGNALS
-    from engine.simulator.simulation import simulate as simulate_bars
-
-    strategy = definition.signal(**definition.configuration.parameters())
-    on = backtest.grid(past, plan)
-    decided = backtest.decisions(strategy, past, plan, on)
-    rows = (max(0, on.bars.ts.size - PREFIX_BARS), on.bars.ts.size)
-    bars, decided = backtest.part(on, decided, rows)
-    signals = {name: getattr(decided, name) for name in SIGNALS}
-
-    present = np.isfinite(bars.closes)  # nothing is decided where an instrument has no bar
-
-    def simulate(changed: Mapping[str, Any]) -> dict[str, Any]:
-        kept = {name: values & present for name, values in changed.items()}
-        result = simulate_bars(bars, decided._replace(**kept), plan.instruments, plan.rules)
-        return {"equity": result.equity, "cash": result.cash, "gross_exposure": result.gross_exposure}
-
-    next_bar = next_bar_law(simulate, signals)
-    needed = warm_up_bars(strategy, plan.timeframe, features=dict.fromkeys(past.features, 0))
-    laws, checked = {}, 0
-    for instrument, frames in past.frames.items():
-        prefix = prefix_law(
-            lambda cut: decide(strategy, cut, plan.timeframe), frames, timeframe=plan.timeframe, history=needed
-        )
-        laws[instrument] = [_on_enough_bars(prefix, frames[plan.timeframe].height), next_bar]
-        checked += min(PREFIX_BARS, frames[plan.timeframe].height)
-    return certificate(definition.configuration.key, laws, bars_checked=checked, code=identity_of(project, definition))
-
-
-def _on_enough_bars(law: Law, n_bars: int) -> Law:
-    if law.passed and n_bars < PREFIX_BARS:
-        return law.model_copy(
-            update={"passed": False, "detail": f"only {n_bars} bars to prove it on, {PREFIX_BARS} are needed"}
-        )
-    return law
-
-
 def columns_of(lake: Lake, past: History, plan: "Plan") -> Columns:
     """What remembers the columns of this history, from one run to the next too."""
     peers = [instrument.id for instrument in plan.instruments]
@@ -253,6 +244,7 @@ def columns_of(lake: Lake, past: History, plan: "Plan") -> Columns:
 
 def backtest_of(definition: StrategyDefinition, past: History, plan: "Plan", *, memo: Memo | None = None) -> Backtest:
     from engine import backtest, report
+    from engine.candidates import all_candidates
 
     strategy = definition.signal(**definition.configuration.parameters())
     on = backtest.grid(past, plan)
@@ -260,14 +252,15 @@ def backtest_of(definition: StrategyDefinition, past: History, plan: "Plan", *, 
     simulation = backtest.run(on, decided, plan)
     returns = backtest.session_returns(simulation, on.sessions, of=past.sessions, cash=plan.rules.cash)
     bears = Bears(report.break_even_cost_multiple(on, decided, plan), report.capacity(on, decided, plan))
-    return Backtest(simulation, on.bars, returns, report.paths(on, decided, plan), bears)
+    asked = all_candidates(strategy, past, plan)
+    return Backtest(simulation, on.bars, returns, report.paths(on, decided, plan), bears, asked, decided)
 
 
 def trades_of(result: Backtest, plan: "Plan") -> pl.DataFrame:
     """Its closed round trips."""
     from engine.simulator.records import trades_frame
 
-    return trades_frame(result.simulation, result.bars, plan.instruments)
+    return trades_frame(result.simulation, result.bars, plan.instruments, result.decided)
 
 
 def trials_of(
@@ -364,7 +357,7 @@ def measure(
     certified: bool,
 ) -> dict[str, Measurement]:
     """Every metric that is measured today, by the names of `quality.evidence.METRICS`; `bears` are values and reasons."""
-    from engine.scorecard import backtest_metrics, overfitting_metrics, walk_forward_metrics
+    from engine.scorecard import backtest_metrics, overfitting_metrics, regime_metrics, walk_forward_metrics
 
     dataset = project.datasets[definition.configuration.dataset]
     per_year = project.promotion.periods_per_year[dataset.calendar]
@@ -376,6 +369,11 @@ def measure(
             backtest_metrics(returns, trades, periods_per_year=per_year),
             table="trades",
             reasons=_why_not_traded(trades),
+        ),
+        **measured(
+            regime_metrics(trades, cash=definition.configuration.account.cash),
+            table="trades",
+            reasons={"net_return_worst_regime": "no trade was closed in a regime that is known"},
         ),
         **measured(
             {name: math.nan if value is None else value for name, (value, _) in bears.items()},

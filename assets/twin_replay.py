@@ -121,6 +121,8 @@ def compared(project: Project, definition: StrategyDefinition, past: "History", 
     plan = _of_one_tier(research.plan_of(project, definition))
     if plan.rates:
         return Replayed(cell, "nothing: the twin knows no rates between currencies", [])
+    if plan.rules.guards.loss_streak_cooldown is not None:
+        return Replayed(cell, "nothing: losing streaks are counted by regime, which a scenario does not know", [])
     on = backtest.grid(past, plan)
     decided = backtest.decisions(definition.signal(**cell.params), past, plan, on)
     begin = on.rows(first, first)[0]

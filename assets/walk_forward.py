@@ -62,6 +62,7 @@ def walk_forwards(project: Project) -> list[dg.AssetsDefinition]:
                 **memo.counts,
                 "oos_net_return": row["oos_net_return"],
                 "report": records.report_table(written),
+                "candidates": records.candidates_table(written),
                 "equity": records.sparkline(walked.returns["equity"].to_list()),
             },
         )

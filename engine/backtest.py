@@ -28,13 +28,14 @@ from engine.errors import UnusableBarError
 from engine.evaluation import Memo
 from engine.history import History
 from engine.indicators import atr as average_true_range
+from engine.regimes import UNSAID, RegimeRules, classified, judged
 from engine.simulator import inputs
 from engine.simulator.checks import check
 from engine.simulator.drivers import run_sweep
 from engine.simulator.packing import signals_of, tape_of
 from engine.simulator.simulation import Simulation, simulate
 from engine.sleeves import simulate_sleeves
-from engine.strategy import Market, Strategy, decide, refusal
+from engine.strategy import Market, Strategy, asked, decide, refusal
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -46,6 +47,7 @@ _NUMBERS = {
     "confidence": "confidences",
     "target": "targets",
     "weight": "weights",
+    "bias": "biases",
 }
 _DAILY = "1d"
 Read = TypeVar("Read")
@@ -69,6 +71,7 @@ class Plan(NamedTuple):
     magnify: str | None = None  # the timeframe of the bars that say which way the price went inside a bar
     sized: bool = True  # somebody says how much an entry is; the signal itself where it says targets or weights
     capital: Literal["shared", "sleeves"] = "shared"  # sleeves: an equal part of the cash each, and accounts apart
+    regimes: RegimeRules | None = None  # None: nobody looks
 
 
 class Grid(NamedTuple):
@@ -78,6 +81,8 @@ class Grid(NamedTuple):
     sessions: pl.Series  # Date, one per bar
     embargoed: Truths
     rows_of: tuple[Integers, ...]  # by instrument: where its own bars lie on the clock
+    regimes: Floats | None = None  # by number; NaN where not known
+    regime_confidences: Floats | None = None
 
     def rows(self, first: date, last: date) -> tuple[int, int]:
         """The half-open range of bars in the sessions from `first` to `last`, both included."""
@@ -123,6 +128,7 @@ def grid(history: History, plan: Plan) -> Grid:
         sessions=clock["session"],
         embargoed=np.column_stack([_embargoed(history, instrument, clock) for instrument in ids]),
         rows_of=rows_of,
+        **_regimes(history, plan, rows_of, clock.height),
     )
 
 
@@ -131,17 +137,21 @@ def decisions(
 ) -> inputs.Decisions:
     """What the strategy decides on each bar's close, on the grid; False where an instrument has no bar.
 
-    An entry is a decision on its exits too: while an average true range of theirs is not warm, nothing is entered.
+    An entry is a decision on its exits too: while an average true range of theirs is not warm, nothing is entered. Nor
+    is anything while no regime is known that something hangs on; later one that is not allowed refuses, and is recorded.
     `memo` keeps columns from one strategy to the next on the same history.
     """
     cold = _warm_up_of(plan.rules.exits)
     signals: dict[str, Any] = {name: np.zeros(on.bars.closes.shape, dtype=np.bool_) for name in _SIGNALS.values()}
     numbers = {name: np.full(on.bars.closes.shape, np.nan) for name in _NUMBERS.values()}
+    setups, names = np.full(on.bars.closes.shape, UNSAID), dict[str, int]()
     peers = [instrument.id for instrument in plan.instruments]
+    columns = asked(strategy, history.frames[peers[0]], plan.timeframe)  # once for all: they are the same of each
     for column, (instrument, rows) in enumerate(zip(plan.instruments, on.rows_of, strict=True)):
         frames = history.frames[instrument.id]
         market = Market(instrument.id, history.frames, peers, history.members, memo)
-        decided = _of_members(decide(strategy, frames, plan.timeframe, market), history, instrument.id)
+        decided = decide(strategy, frames, plan.timeframe, market, signals=columns)
+        decided = _of_members(decided, history, instrument.id)
         _heard_by_somebody(strategy, decided, plan)
         for signal, name in _SIGNALS.items():
             signals[name][rows, column] = decided[signal].to_numpy()
@@ -149,10 +159,31 @@ def decisions(
             signals[name][rows[:cold], column] = False
         for number, name in _NUMBERS.items():
             numbers[name][rows, column] = decided[number].to_numpy()
+        for name in decided["setup"].drop_nulls().unique(maintain_order=True):
+            names.setdefault(name, len(names))
+        setups[rows, column] = decided["setup"].replace_strict(names, default=UNSAID, return_dtype=pl.Int64).to_numpy()
         numbers["stop_distances"][rows, column] /= frames[plan.timeframe]["factor"].to_numpy()  # seen adjusted
     stops = numbers.pop("stop_distances")
     said: dict[str, Any] = {name: None if np.isnan(values).all() else values for name, values in numbers.items()}
-    return inputs.Decisions(**signals, **said, stop_distances=stops, embargoed=on.embargoed)
+    told = inputs.Decisions(**signals, **said, stop_distances=stops, embargoed=on.embargoed)
+    return _in_regimes(plan, on, told._replace(setups=setups, setup_names=tuple(names)) if names else told)
+
+
+def _in_regimes(plan: Plan, on: Grid, decided: inputs.Decisions) -> inputs.Decisions:
+    """The same decisions, with the regime of every bar and what it makes of them."""
+    if plan.regimes is None or on.regimes is None or on.regime_confidences is None:
+        return decided
+    setups = np.full(on.regimes.shape, UNSAID) if decided.setups is None else decided.setups
+    verdict = judged(plan.regimes, on.regimes, on.regime_confidences, setups, decided.setup_names)
+    decided = decided._replace(
+        regimes=on.regimes, regime_names=plan.regimes.names, regime_confidences=on.regime_confidences
+    )
+    if verdict is None:
+        return decided
+    known = np.logical_or.accumulate(np.isfinite(on.regimes), axis=0)
+    return decided._replace(
+        enter_long=decided.enter_long & known, enter_short=decided.enter_short & known, **verdict._asdict()
+    )
 
 
 def _of_members(decided: pl.DataFrame, history: History, instrument: str) -> pl.DataFrame:
@@ -267,15 +298,18 @@ def sweep(
 
 
 def says_more(decided: inputs.Decisions) -> bool:
-    """Do these decisions move money by more than signals: by stops, targets or what a regime makes of sizes?"""
-    moving = (decided.multipliers, decided.refusals, decided.regimes, decided.targets, decided.weights)
+    """Do these decisions move money by more than signals: by stops, targets or what a regime makes of sizes?
+
+    Regimes alone are those of the grid, the same for all.
+    """
+    moving = (decided.multipliers, decided.refusals, decided.targets, decided.weights)
     return any(column is not None for column in moving) or not np.isnan(decided.stop_distances).all()
 
 
 def _silent(on: Grid) -> inputs.Decisions:
     nothing: dict[str, Any] = {name: np.zeros(on.bars.closes.shape, dtype=np.bool_) for name in inputs.SIGNALS}
     none = np.full(on.bars.closes.shape, np.nan)
-    return inputs.Decisions(**nothing, stop_distances=none, embargoed=on.embargoed)
+    return inputs.Decisions(**nothing, stop_distances=none, embargoed=on.embargoed, regimes=on.regimes)
 
 
 def _heard(on: Grid, decided: inputs.Decisions, rows: tuple[int, int]) -> tuple[inputs.Market, inputs.Decisions]:
@@ -355,6 +389,17 @@ def _laid_out(columns: Sequence[Floats], rows_of: Sequence[NDArray[np.int64]], h
     for column, (values, rows) in enumerate(zip(columns, rows_of, strict=True)):
         laid_out[rows, column] = values
     return laid_out
+
+
+def _regimes(history: History, plan: Plan, rows_of: Sequence[Integers], height: int) -> dict[str, Floats]:
+    if plan.regimes is None:
+        return {}
+    found = [classified(plan.regimes, history.frames[one.id], plan.timeframe) for one in plan.instruments]
+    numbers, confidences = zip(*found, strict=True)
+    return {
+        "regimes": _laid_out(numbers, rows_of, height),
+        "regime_confidences": _laid_out(confidences, rows_of, height),
+    }
 
 
 def _embargoed(history: History, instrument: str, clock: pl.DataFrame) -> Truths:

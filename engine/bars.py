@@ -22,12 +22,12 @@ Ints = NDArray[np.int64]
 PRICES = ("open", "high", "low", "close")
 COLUMNS = (*PRICES, "volume")
 HOUR_US = 3_600_000_000
-_UTC_US = pl.Datetime("us", "UTC")
+UTC_US = pl.Datetime("us", "UTC")
 _FOLDED = pl.Schema(
     {
         "session": pl.Date(),
-        "ts": _UTC_US,
-        "known_at": _UTC_US,
+        "ts": UTC_US,
+        "known_at": UTC_US,
         **dict.fromkeys(COLUMNS, pl.Float64()),
         "n_base": pl.Int32(),
         "n_due": pl.Int32(),
@@ -86,7 +86,7 @@ def resample(bars: pl.DataFrame, due: pl.DataFrame, *, timeframe: str, min_share
     return pl.DataFrame(
         {
             "session": due["session"].gather(starts[held]),
-            "ts": pl.Series(buckets[starts[held]]).cast(_UTC_US),
+            "ts": pl.Series(buckets[starts[held]]).cast(UTC_US),
             "known_at": due["known_at"].gather(ends[held] - 1),
             "open": values["open"][first],
             "high": np.maximum.reduceat(values["high"], first),
@@ -111,7 +111,7 @@ def due_in(due: pl.DataFrame, timeframe: str) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "session": due["session"].gather(starts),
-            "ts": pl.Series(buckets[starts], dtype=pl.Int64).cast(_UTC_US),
+            "ts": pl.Series(buckets[starts], dtype=pl.Int64).cast(UTC_US),
             "known_at": due["known_at"].gather(last),
         }
     )

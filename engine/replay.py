@@ -22,6 +22,7 @@ from engine.simulator.words import (
     FREE,
     LIMIT,
     NONE,
+    REGIME_NOT_ALLOWED,
     SIGNAL,
 )
 
@@ -48,7 +49,7 @@ def scenario_of(
     """The scenario of a run of one account.
 
     Args:
-        made_with: `timeframe`, `size`, `exits`, `risk`, `costs`, `order` and `path`, in the words of the files.
+        made_with: `timeframe`, `size`, `exits`, `risk`, `costs`, `order`, `regimes` and `path`, in the words of the files.
         market: without rates between currencies and without mark bars, which no document of the twin has.
         simulation: what it made of the strategy's decisions, on all of `market`.
         instruments: of one half-spread.
@@ -136,11 +137,13 @@ def _decisions(made_with: Mapping[str, Any], simulation: Simulation, names: Sequ
             yield {**on, "do": "close"} | ({} if order["everything"] else {"quantity": float(order["requested"])})
             continue
         yield {**on, "do": "cancel"}  # a signal takes back what still rests of the one before
+        if order["reason"] == REGIME_NOT_ALLOWED:  # a scenario has no regimes
+            continue
         yield {
             **on,
             "do": "buy" if order["side"] > 0 else "sell",
             **_sent(made_with, order),
-            **({"quantity": float(order["requested"])} if _was_told(order) else {"size": made_with.get("size")}),
+            **_sized(made_with, order),
             **made_with["exits"],
         }
 
@@ -154,9 +157,11 @@ def _sent(made_with: Mapping[str, Any], order: Any) -> Document:
     return {"order": "limit", "price": float(order["price"]), **more}
 
 
-def _was_told(order: Any) -> bool:
-    """Did the decision say how much, as that of a target does?"""
-    return bool(order["size_model"] == NONE and not np.isnan(order["requested"]))
+def _sized(made_with: Mapping[str, Any], order: Any) -> Document:
+    """By the sizer; or as told, where a target said how much, or a regime made a size smaller."""
+    scaled = made_with.get("regimes", {}).get("terms") is not None
+    told = (scaled or order["size_model"] == NONE) and not np.isnan(order["requested"])
+    return {"quantity": float(order["requested"])} if told else {"size": made_with.get("size")}
 
 
 def _moment(micros: Any) -> str:

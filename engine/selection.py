@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 
 from engine.backtest import Curves, Floats, Plan, decisions, grid, part, run, session_returns, sweep
+from engine.candidates import all_candidates
 from engine.errors import InvalidInputError
 from engine.evaluation import Kept, Memo
 from engine.history import History
@@ -49,6 +50,8 @@ class Walked(NamedTuple):
     simulation: Simulation
     bars: Market  # out-of-sample
     paths: Sequence[PathResult]  # out-of-sample, on each path policy
+    candidates: pl.DataFrame  # out-of-sample, of its gate
+    decided: Decisions  # out-of-sample
 
 
 def trials(
@@ -106,11 +109,14 @@ def walk(
     chosen = best(trials(make, sets, history, plan, of=in_sample, memo=kept))
     on = grid(history, plan)
     first, end = rows = on.rows(out_of_sample[0], out_of_sample[-1])
-    decided = decisions(make(**chosen.params), history, plan, on, memo=kept)
+    strategy = make(**chosen.params)
+    decided = decisions(strategy, history, plan, on, memo=kept)
     simulation = run(on, decided, plan, rows=rows, close_at_end=True)
-    bars, _ = part(on, decided, rows)
+    bars, on_them = part(on, decided, rows)
     returns = session_returns(simulation, on.sessions[first:end], of=out_of_sample, cash=plan.rules.cash)
-    return Walked(chosen, returns, simulation, bars, paths(on, decided, plan, rows=rows, close_at_end=True))
+    asked = all_candidates(strategy, history, plan, within=(out_of_sample[0], out_of_sample[-1]))
+    on_paths = paths(on, decided, plan, rows=rows, close_at_end=True)
+    return Walked(chosen, returns, simulation, bars, on_paths, asked, on_them)
 
 
 def best(tried: Sequence[Trial]) -> Trial:

@@ -32,6 +32,7 @@ from engine.bars import timeframe_us
 from engine.causal import BAR_COLUMNS, Bars, Column
 from engine.errors import EngineError, StrategyError
 from engine.evaluation import OWN, Frames, Memo, evaluate
+from engine.scorer import Gated
 from engine.stateful import NUMBERS, SETUP, TRUTHS, WITHIN, Answer, DataWindow, ask_bar_by_bar
 
 
@@ -53,6 +54,7 @@ class Signals(NamedTuple):
     stop: Column | None = None  # distance from the entry, in price; of `exits: {stop: signal}`
     bias: Column | None = None  # which way the market is held to lean, -1 to 1
     setups: Mapping[str, Column] = MappingProxyType({})  # truths; the first that holds names the entry
+    gated: Gated | None = None  # what a gate let pass and what it refused; for the record of candidates
 
     @property
     def said(self) -> dict[str, Column]:
@@ -105,7 +107,9 @@ class Market(NamedTuple):
 ALONE = Market()
 
 
-def decide(strategy: Strategy, frames: Frames, timeframe: str, market: Market = ALONE) -> pl.DataFrame:
+def decide(
+    strategy: Strategy, frames: Frames, timeframe: str, market: Market = ALONE, *, signals: Signals | None = None
+) -> pl.DataFrame:
     """The decisions of `strategy` on the close of every bar of `timeframe`.
 
     Args:
@@ -114,6 +118,7 @@ def decide(strategy: Strategy, frames: Frames, timeframe: str, market: Market = 
             through their own warm-up.
         timeframe: the one the strategy runs on.
         market: what it may look at beside.
+        signals: what `asked` gave; asked anew by default, which costs as much as computing them on few bars.
 
     Returns:
         `ts known_at`, the truths `enter exit enter_short exit_short`, never null, the numbers `target weight strength
@@ -129,13 +134,12 @@ def decide(strategy: Strategy, frames: Frames, timeframe: str, market: Market = 
             return _asked_bar_by_bar(strategy, frames, timeframe)
         except Exception as error:  # whatever a user's code may raise is reported with its place
             raise refusal(strategy, error) from error
-    features = [name for name in frames[timeframe].columns if name not in BAR_COLUMNS] if timeframe in frames else []
-    said = signals_of(strategy, Bars(timeframe, dict.fromkeys(features, 0))).said
+    said = (signals or asked(strategy, frames, timeframe)).said
     try:
         values = evaluate(said, frames, timeframe, **market._asdict())
     except (EngineError, pl.exceptions.PolarsError) as error:
         raise refusal(strategy, error) from error
-    warm = pl.all_horizontal(pl.lit(value=True), *(pl.col(name).is_not_null().cum_max() for name in said))
+    warm = is_warm(said)
     setups = [
         pl.when(pl.col(name)).then(pl.lit(name.removeprefix(f"{SETUP} "))) for name in said if name.startswith(SETUP)
     ]
@@ -150,6 +154,19 @@ def decide(strategy: Strategy, frames: Frames, timeframe: str, market: Market = 
     )  # fmt: skip
     _within_bounds(strategy, decided)
     return decided
+
+
+def asked(strategy: Strategy, frames: Frames, timeframe: str) -> Signals:
+    """What `strategy` says of bars that have the features of these frames; in columns, a stateful one says nothing."""
+    if isinstance(strategy, Stateful):
+        return Signals()
+    features = [name for name in frames[timeframe].columns if name not in BAR_COLUMNS] if timeframe in frames else []
+    return signals_of(strategy, Bars(timeframe, dict.fromkeys(features, 0)))
+
+
+def is_warm(said: Iterable[str]) -> pl.Expr:
+    """Has every one of these columns been known once, by this bar?"""
+    return pl.all_horizontal(pl.lit(value=True), *(pl.col(name).is_not_null().cum_max() for name in said))
 
 
 def _asked_bar_by_bar(strategy: Stateful, frames: Frames, timeframe: str) -> pl.DataFrame:

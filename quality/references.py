@@ -10,12 +10,14 @@ from collections.abc import Collection, Iterator, Mapping
 
 from engine.bars import timeframe_us
 from engine.indicators.registry import INDICATORS, SINGLE
+from engine.signals.registry import SIGNALS
 from engine.strategy import Strategy
 from engine.walk_forward import windows
 from quality.datasets import Dataset
 from quality.documents import listed, nearest, unknown
 from quality.errors import Refusal
 from quality.policies import CalendarsPolicy, Costs
+from quality.regimes import RegimeTerms
 from quality.risk import Risk
 from quality.strategies import MAX_WINDOWS, InUniverse, StrategyConfiguration, Tier, across
 
@@ -115,6 +117,29 @@ def of_strategy(
         yield from _fed(strategy, dataset, section)
     if dataset is not None and periods_per_year is not None:
         yield from _windowed(strategy, dataset, periods_per_year)
+
+
+def of_regimes(
+    strategy: StrategyConfiguration, dataset: Dataset | None, regimes: Mapping[str, RegimeTerms] | None
+) -> Iterator[Refusal]:
+    """What a strategy's YAML says of regimes and of signal classes; None for what could not be read."""
+    for name in strategy.signals:
+        if SIGNALS[name].needs_volume and dataset is not None and dataset.volume == "none":
+            wanted = f"a data set with volumes, which {dataset.name} has not"
+            yield Refusal(("signals", name), wanted, found="{key} is switched on")
+    if strategy.regimes is None:
+        return
+    for index, name in enumerate(strategy.regimes.allowed):
+        if regimes is not None and name not in regimes:
+            yield Refusal(
+                ("regimes", "allowed", index), f"{listed(regimes)}, for which policies/regimes.yaml has terms"
+            )
+    timeframe = strategy.regimes.timeframe
+    if timeframe is not None and dataset is not None:
+        longer = [one for one in dataset.timeframes if timeframe_us(one) >= timeframe_us(strategy.timeframe)]
+        if timeframe not in longer:
+            wanted = f"{listed(longer)}, which {dataset.name} has and is not shorter than {strategy.timeframe}"
+            yield Refusal(("regimes", "timeframe"), wanted, nearest=nearest(timeframe, longer))
 
 
 def of_signal(strategy: StrategyConfiguration, signal: type[Strategy]) -> Iterator[Refusal]:

@@ -1,4 +1,4 @@
-"""A strategy's YAML: everything about it but the signal, which is Python of the same name.
+"""A strategy's YAML: everything about it but the signal, which is Python of the same name, or classes named in `signals`.
 
     schema: 1
     name: sma_cross
@@ -6,6 +6,8 @@
     dataset: crypto_5m
     instruments: all            # or a list of ids, {tier: core}, {universe: liquid_crypto}
     params: {fast: {value: 20, min: 10, max: 30, step: 10}}
+    signals: {breakout: {length: 20}}       # instead of Python and params: signal classes, their values on a grid or not
+    regimes: {allowed: [trend, chop], min_confidence: 0.6}      # of policies/regimes.yaml
     account: {cash: 100000, currency: USD, capital: shared}     # or sleeves: equal parts, an account each
     size: {model: risk_per_trade, risk: 0.005, cap: 0.2}        # one of quality/sizing.py
     exits: {stop: {atr: 2, length: 14}, targets: default}       # and trails, time stops, session closes
@@ -30,6 +32,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, Tag, model_validator
 
+from engine.signals.composed import parameters_of
+from engine.signals.registry import SIGNALS
+from engine.signals.signal_class import settings_of
+from quality import signals as signal_classes
 from quality.configuration import (
     Currency,
     Filled,
@@ -56,8 +62,9 @@ from quality.exits import (
     Targets,
     beyond_whole,
 )
+from quality.regimes import Regimes
 from quality.risk import Guards
-from quality.sizing import InverseVolatility, RiskParity, RiskPerTrade, SignalSize
+from quality.sizing import SIGNAL, InverseVolatility, RiskParity, RiskPerTrade, SignalSize
 
 MAX_SETS = 50
 MAX_WINDOWS = 10
@@ -250,6 +257,13 @@ Risk = Annotated[
 ]
 
 
+def _setting_kind(value: Any) -> str:
+    return "grid" if isinstance(value, dict | Parameter) else "number"
+
+
+Setting = Annotated[Annotated[Number, Tag("number")] | Annotated[Parameter, Tag("grid")], Discriminator(_setting_kind)]
+
+
 class StrategyConfiguration(Record):
     schema_: Literal[1] = Field(alias="schema")
     name: Name
@@ -267,6 +281,7 @@ class StrategyConfiguration(Record):
     timeframe: Timeframe
     account: Account
     params: dict[Name, Parameter] = Field(default_factory=dict)
+    signals: dict[Name, dict[Name, Setting]] = Field(default_factory=dict, exclude_if=lambda classes: not classes)
     size: SignalSize  # of entries; `signal`: the strategy says targets or weights
     exits: Exits = Exits()
     order: Order = _left_out(default=Order())
@@ -274,6 +289,7 @@ class StrategyConfiguration(Record):
     risk: Risk | None = _left_out()
     fx: dict[Currency, InstrumentId] = Field(default_factory=dict, exclude_if=lambda series: not series)
     magnify: Timeframe | None = _left_out()
+    regimes: Regimes | None = _left_out()
     walk_forward: WalkForward
 
     @property
@@ -286,13 +302,23 @@ class StrategyConfiguration(Record):
         return self.family or self.name
 
     def parameters(self) -> dict[str, Number]:
-        """The values the backtest runs with."""
-        return {name: parameter.chosen for name, parameter in self.params.items()}
+        """The values the backtest runs with; all settings of signal classes are among them, given or not."""
+        return {name: _chosen(setting) for name, setting in self._settings().items()}
 
     def grid(self) -> list[dict[str, Number]]:
         """Every set of parameters: the product of their values, the last parameter changing fastest."""
-        sets = product(*(parameter.values() for parameter in self.params.values()))
-        return [dict(zip(self.params, values, strict=True)) for values in sets]
+        settings = self._settings()
+        sets = product(*map(_values, settings.values()))
+        return [dict(zip(settings, values, strict=True)) for values in sets]
+
+    def _settings(self) -> "dict[str, Parameter | Number]":
+        """What the signal is made with, by parameter."""
+        settings: dict[str, Parameter | Number] = dict(self.params)
+        for name in sorted(self.signals):
+            known = settings_of(SIGNALS[name])
+            for own, parameter in parameters_of(name).items():
+                settings[parameter] = self.signals[name].get(own, known[own].default)
+        return settings
 
     def chosen_instruments(self, dataset: Dataset) -> tuple[Instrument, ...]:
         """Those of `dataset` it trades, in the data set's order."""
@@ -314,10 +340,22 @@ class StrategyConfiguration(Record):
             yield Refusal(("risk",), "at least one guard, or no risk at all")
         if self.account.capital == "sleeves":
             yield from self._alone()
-        n_sets = prod(parameter.n_values for parameter in self.params.values())
+        if self.signals and self.size == SIGNAL:
+            yield Refusal(("size",), "a sizer: signal classes say no targets or weights")
+        if self.signals and self.exits.stop == SIGNAL:
+            yield Refusal(("exits", "stop"), "{pct}, or {atr, length}: signal classes say no distance")
+        if self.params and self.signals:
+            yield Refusal(("params",), "no params beside signals: a value of theirs may be a grid of its own")
+        given = [*self.params.values(), *(one for settings in self.signals.values() for one in settings.values())]
+        n_sets = prod(one.n_values for one in given if isinstance(one, Parameter))
         if n_sets > MAX_SETS:
             wanted = f"at most {MAX_SETS}: raise a step or narrow a range"
-            yield Refusal(("params",), wanted, found=f"{{key}} is a grid of {n_sets} sets")
+            yield Refusal(
+                ("signals" if self.signals else "params",), wanted, found=f"{{key}} is a grid of {n_sets} sets"
+            )
+        else:
+            values = {name: {own: _values(one) for own, one in of.items()} for name, of in self.signals.items()}
+            yield from signal_classes.refusals(values)
 
     def _alone(self) -> Iterator[Refusal]:
         """What looks across instruments, where each has an account of its own."""
@@ -330,6 +368,14 @@ class StrategyConfiguration(Record):
 def across(guards: Guards) -> list[str]:
     """Those of `guards` that look at other instruments."""
     return [name for name in ("max_open_positions", "correlation_limit") if getattr(guards, name) is not None]
+
+
+def _values(setting: Parameter | Number) -> list[Number]:
+    return setting.values() if isinstance(setting, Parameter) else [setting]
+
+
+def _chosen(setting: Parameter | Number) -> Number:
+    return setting.chosen if isinstance(setting, Parameter) else setting
 
 
 def _exact(number: float) -> Fraction:

@@ -6,19 +6,23 @@
 3. Any problem at all, and one ConfigurationError says every one of them, by file and line; so
    whoever has a Project has one that is whole.
 
-A strategy is two files of one name. Its Python runs here once, straight from the text that is
-hashed: compiled files are neither read nor written, as they could be of another text.
+A strategy is two files of one name, or one YAML file that names signal classes. Its Python runs here
+once, straight from the text that is hashed: compiled files are neither read nor written, as they could
+be of another text.
 """
 
+import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from traceback import walk_tb
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
+from engine.signals.composed import composed
+from engine.signals.registry import SIGNALS
 from engine.strategy import Strategy
 from quality import references, universe, vocabulary
 from quality.configuration import read
@@ -28,6 +32,7 @@ from quality.errors import ConfigurationError, Problem, Refusal
 from quality.hashes import code_hash, document_hash
 from quality.policies import CalendarsPolicy, Correction, Costs, CostsPolicy, ServiceLevel, SlaPolicy
 from quality.promotion import PromotionPolicy
+from quality.regimes import RegimesPolicy, RegimeTerms
 from quality.risk import Risk, RiskPolicy
 from quality.strategies import StrategyConfiguration
 from quality.universe import Universe, UniversePolicy
@@ -44,7 +49,7 @@ class StrategyDefinition(NamedTuple):
 
     configuration: StrategyConfiguration
     signal: type[Strategy]
-    source: str  # the text of the signal
+    source: str  # the text of the signal; none of one that is made of signal classes
     code_hash: str
     configuration_hash: str
 
@@ -58,6 +63,7 @@ class Project(NamedTuple):
     risk: Mapping[str, Risk]  # by section; empty without the file, as no strategy has to name one
     universes: Mapping[str, Universe]  # by section
     promotion: PromotionPolicy
+    regimes: Mapping[str, RegimeTerms] = MappingProxyType({})  # by regime; without the file none, as risk
 
 
 class _File(NamedTuple, Generic[Model]):
@@ -66,6 +72,7 @@ class _File(NamedTuple, Generic[Model]):
 
 
 _NO_RISK = _File(compose("schema: 1", file="policies/risk.yaml"), RiskPolicy(schema=1))
+_NO_REGIMES = _File(compose("schema: 1", file="policies/regimes.yaml"), RegimesPolicy(schema=1))
 
 
 class _Signal(NamedTuple):
@@ -86,6 +93,8 @@ def load(root: Path) -> Project:
     promotion = _policy(root, "promotion", PromotionPolicy, problems)
     universes = _policy(root, "universe", UniversePolicy, problems)
     risk = _policy(root, "risk", RiskPolicy, problems) if (root / "policies/risk.yaml").exists() else _NO_RISK
+    there = (root / "policies/regimes.yaml").exists()
+    regimes = _policy(root, "regimes", RegimesPolicy, problems) if there else _NO_REGIMES
     datasets = {path.stem: _yaml(root, path, Dataset, problems) for path in _files(root, "datasets", ".yaml")}
     configurations = {
         path.stem: _yaml(root, path, StrategyConfiguration, problems) for path in _files(root, "strategies", ".yaml")
@@ -99,17 +108,18 @@ def load(root: Path) -> Project:
         problems += _dataset_problems(name, dataset, root=root, sla=sla, years=years, costs=costs, universes=universes)
     known = {name: dataset.model if dataset else None for name, dataset in datasets.items()}
     for name in sorted(configurations.keys() | signals.keys()):
-        problems += _twin_problems(name, configurations, signals)
+        problems += _twin_problems(root, name, configurations, signals)
         problems += _strategy_problems(
             name, configurations.get(name), signals.get(name), datasets=known, costs=costs, risk=risk, years=years
         )
+        problems += _regime_problems(configurations.get(name), datasets=known, regimes=regimes)
 
-    if problems or not (sla and costs and calendars and promotion and universes and risk):
+    if problems or not (sla and costs and calendars and promotion and universes and risk and regimes):
         raise ConfigurationError(sorted(problems, key=lambda problem: (problem.file, problem.line or 0)))
     definitions = [
-        _definition(configuration.model, signal)
+        _definition(configuration.model, signals.get(name))
         for name, configuration in configurations.items()
-        if configuration and (signal := signals[name])
+        if configuration
     ]
     return Project(
         datasets={name: dataset for name, dataset in known.items() if dataset},
@@ -120,6 +130,7 @@ def load(root: Path) -> Project:
         risk=risk.model.sections,
         universes=universes.model.sections,
         promotion=promotion.model,
+        regimes=regimes.model.sections,
     )
 
 
@@ -258,13 +269,42 @@ def _dataset_problems(
     return dataset.document.problems(refusals)
 
 
-def _twin_problems(name: str, configurations: Mapping[str, object], signals: Mapping[str, object]) -> Iterator[Problem]:
+def _twin_problems(
+    root: Path, name: str, configurations: Mapping[str, object], signals: Mapping[str, object]
+) -> Iterator[Problem]:
+    if name in configurations and _is_composed(root, name):
+        if name in signals:
+            expected = "one of the two: signals in the .yaml, or a .py that says the signal"
+            yield Problem(f"strategies/{name}.py", None, "", f"strategies/{name}.yaml has signals of its own", expected)
+        return
     for suffix, have, others in ((".yaml", configurations, signals), (".py", signals, configurations)):
         if name not in have:
             alone = nearest(name, have.keys() - others.keys())
             found = f"the file is missing beside strategies/{name}{'.py' if suffix == '.yaml' else '.yaml'}"
-            expected = "two files of one name: .py says the signal, .yaml everything else"
+            expected = "two files of one name: .py says the signal, .yaml everything else; or signals in the .yaml"
             yield Problem(f"strategies/{name}{suffix}", None, "", found, expected, alone and f"{alone}{suffix}")
+
+
+def _is_composed(root: Path, name: str) -> bool:
+    """Does a strategy's YAML name signal classes? Asked of the text, as it may have other problems."""
+    try:
+        file = f"strategies/{name}.yaml"
+        return "signals" in compose(_text(root, root / file), file=file).values
+    except ConfigurationError:
+        return False
+
+
+def _regime_problems(
+    configuration: _File[StrategyConfiguration] | None,
+    *,
+    datasets: Mapping[str, Dataset | None],
+    regimes: _File[RegimesPolicy] | None,
+) -> list[Problem]:
+    if configuration is None:
+        return []
+    terms = regimes.model.sections if regimes else None
+    dataset = datasets.get(configuration.model.dataset)
+    return configuration.document.problems(references.of_regimes(configuration.model, dataset, terms))
 
 
 def _strategy_problems(
@@ -291,11 +331,29 @@ def _strategy_problems(
     return configuration.document.problems(refusals)
 
 
-def _definition(configuration: StrategyConfiguration, signal: _Signal) -> StrategyDefinition:
+def _definition(configuration: StrategyConfiguration, signal: _Signal | None) -> StrategyDefinition:
+    if signal is None:
+        return composed_definition(configuration)
     return StrategyDefinition(
         configuration=configuration,
         signal=signal.strategy,
         source=signal.source,
         code_hash=code_hash([signal.source]),
-        configuration_hash=document_hash(configuration.model_dump(mode="json", by_alias=True)),
+        configuration_hash=configuration_hash(configuration),
     )
+
+
+def composed_definition(configuration: StrategyConfiguration) -> StrategyDefinition:
+    """A strategy of signal classes, from YAML or from the builder: its code is that of the classes."""
+    title = "".join(word.title() for word in configuration.name.split("_"))
+    return StrategyDefinition(
+        configuration=configuration,
+        signal=composed(title, configuration.signals),
+        source="",
+        code_hash=code_hash(inspect.getsource(SIGNALS[name]) for name in sorted(configuration.signals)),
+        configuration_hash=configuration_hash(configuration),
+    )
+
+
+def configuration_hash(configuration: StrategyConfiguration) -> str:
+    return document_hash(configuration.model_dump(mode="json", by_alias=True))

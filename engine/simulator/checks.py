@@ -47,7 +47,10 @@ _GRIDS = (
     "delisted",
 )
 _MARKS = ("mark_opens", "mark_highs", "mark_lows", "mark_closes")
-_COLUMNS = ("multipliers", "refusals", "regimes", "strengths", "confidences", "targets", "weights")
+_COLUMNS = (
+    *("multipliers", "refusals", "regimes", "strengths", "confidences", "targets", "weights"),
+    *("regime_confidences", "setups", "biases"),
+)
 
 
 def check(

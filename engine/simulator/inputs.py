@@ -254,6 +254,12 @@ class Decisions(NamedTuple):
     confidences: Floats | None = None
     targets: Floats | None = None  # signed contracts to hold; NaN: as before. An unchanged target makes no order
     weights: Floats | None = None  # the same as a share of equity; one of the two
+    # What follows no run looks at: records have it from here.
+    regime_names: tuple[str, ...] = ()
+    regime_confidences: Floats | None = None
+    setups: Integers | None = None  # the place in `setup_names`, or -1
+    setup_names: tuple[str, ...] = ()
+    biases: Floats | None = None
 
 
 SIGNALS = Decisions._fields[:4]

@@ -15,6 +15,7 @@ from pipelines.cli import (
     indicators,
     night,
     promotion,
+    prove,
     retract,
     simulate,
     sql,
@@ -43,6 +44,7 @@ app.command("data-docs")(data_docs.data_docs)
 app.command("import-actions")(import_actions.import_actions)
 app.command("stages")(promotion.stages)
 app.command("review")(promotion.review)
+app.command("prove")(prove.prove)
 app.add_typer(promotion.ledger, name="ledger")
 
 

@@ -42,7 +42,9 @@ def test_the_shipped_project_is_whole() -> None:
         "bollinger_reversion@1.0.0",
         "relative_momentum@1.0.0",
         "sma_cross@1.0.0",
+        "smc_confluence@1.0.0",
         "time_series_momentum@1.0.0",
+        "volume_breakout@1.0.0",
     }
     assert project.promotion.periods_per_year["24/7"] == 365
 
@@ -305,6 +307,61 @@ def test_half_a_strategy_misses_the_other_file(root: Path) -> None:
     missing = "the file is missing beside strategies"
     assert configuration.startswith(f"strategies/sma_cros.yaml: {missing}/sma_cros.py: did you mean 'sma_cross.yaml'?")
     assert signal.startswith(f"strategies/sma_cross.py: {missing}/sma_cross.yaml: did you mean 'sma_cros.py'?")
+
+
+COMPOSED = "strategies/volume_breakout.yaml"
+
+
+def test_a_strategy_of_signal_classes_has_no_python_beside_it(root: Path) -> None:
+    (root / "strategies/volume_breakout.py").write_text((root / "strategies/sma_cross.py").read_text())
+    (problem,) = refused(root)
+    assert problem.startswith("strategies/volume_breakout.py: strategies/volume_breakout.yaml has signals of its own, ")
+
+
+def test_a_mistake_beside_signals_does_not_ask_for_python(root: Path) -> None:
+    line = edit(root, COMPOSED, "costs: bitfinex", "cots: bitfinex")
+    (problem,) = refused(root)
+    assert problem.startswith(f"{COMPOSED}:{line}: unknown key 'cots': did you mean 'costs'?")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "problem"),
+    [
+        pytest.param(
+            "policies/regimes.yaml", "trend: {", "bull_was: {",
+            "unknown key 'bull_was'", id="a regime nobody tells",
+        ),
+        pytest.param(
+            COMPOSED, "min_confidence", "timeframe: 5m, min_confidence",
+            "regimes.timeframe is '5m', expected one of 1d, 1h, 4h, which crypto_5m has and is not shorter than 1h",
+            id="regimes of shorter bars",
+        ),
+    ],
+)  # fmt: skip
+def test_a_mistake_about_regimes_is_said_with_its_file_and_line(
+    root: Path, file: str, old: str, new: str, problem: str
+) -> None:
+    line = edit(root, file, old, new)
+    assert refused(root)[0].startswith(f"{file}:{line}: {problem}")
+
+
+def test_a_regime_without_terms_is_missed_where_it_is_traded(root: Path) -> None:
+    edit(root, "policies/regimes.yaml", "trend: {", "# trend: {")
+    (problem,) = refused(root)
+    assert "regimes.allowed[0] is 'trend', expected one of bear, bull, chop, neutral, tight, wide, for which" in problem
+
+
+def test_a_project_without_terms_of_regimes_is_whole_until_a_strategy_trades_in_some(root: Path) -> None:
+    (root / "policies/regimes.yaml").unlink()
+    assert "regimes.allowed[0] is 'trend', expected nothing, because none is known" in refused(root)[0]
+    (root / COMPOSED).unlink()
+    assert load(root).regimes == {}
+
+
+def test_a_class_that_looks_at_volume_needs_a_data_set_with_some(root: Path) -> None:
+    edit(root, DATA, "volume: traded", "volume: none")
+    wanted = "signals.volume_spike is switched on, expected a data set with volumes, which crypto_5m has not"
+    assert any(wanted in line for line in refused(root))
 
 
 def test_a_signal_file_defines_one_strategy(root: Path) -> None:
