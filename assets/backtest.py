@@ -9,7 +9,8 @@ import dagster as dg
 import polars as pl
 
 from assets import certificates as certificates_of
-from assets import inputs, inputs_current, records, research
+from assets import computed, inputs, inputs_current, records, research
+from assets.computed import computed_apart
 from assets.partitions import STRATEGIES
 from quality import tables
 from quality.datasets import Dataset
@@ -35,15 +36,16 @@ def backtests(project: Project) -> list[dg.AssetsDefinition]:
     def certificates(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
         definition = definition_of(project, context.partition_key)
         last = inputs.newest_session(lake, dataset_of(project, definition), context.run.tags)
-        proved, cached = certificates_of.certificate_of(lake, project, definition, last=last)
-        if not cached:
+        kept = certificates_of.kept_for(lake, project, definition)
+        proved = kept or computed_apart(computed.certificate, lake, project, definition, last=last)
+        if not kept:
             lake.replace("certificates", certificates_of.rows_of(proved), strategy=context.partition_key)
         return dg.MaterializeResult(
             check_results=certificates_of.check_results(proved),
             metadata={
                 "certified": proved.certified,
                 "bars_checked": proved.bars_checked,
-                "cached": cached,
+                "cached": kept is not None,
                 **{law.law: law.detail for law in proved.laws},
             },
         )
@@ -62,32 +64,27 @@ def backtests(project: Project) -> list[dg.AssetsDefinition]:
         of = inputs.held(lake, dataset_of(project, definition))
         current = inputs.research(project, definition, lake, last=last, of=of)
 
-        past, plan = research.history_of(lake, project, definition, last=last), research.plan_of(project, definition)
-        memo = research.columns_of(lake, past, plan)
-        result = research.backtest_of(definition, past, plan, memo=memo)
-        n_new = count_trials(lake, definition, research.trials_of(definition, past, plan, memo=memo), last=last)
-
-        document = research.plan_document(project, definition, definition.configuration.parameters())
-        written = records.frames(key, research.BACKTEST, plan=plan, document=document, **result._asdict())
-        records.write(lake, key, research.BACKTEST, written)
-        explained = records.attributed(written, result.simulation, plan)
+        sets = research.parameter_sets(definition)
+        result = computed_apart(computed.backtest, lake, project, definition, last=last, sets=sets)
+        n_new = count_trials(lake, definition, result.trials, last=last)
+        records.write(lake, key, research.BACKTEST, result.written)
         read = inputs.read_until(of.receipts, last)
         inputs.record(lake, "backtest", {key: current}, run_id=context.run.run_id, read=read)
         return dg.MaterializeResult(
             check_results=[
                 inputs_current.research_check(lake, project, "backtest"),
-                records.attribution_check(["backtest"], explained),
+                records.attribution_check(["backtest"], result.explained),
             ],
             metadata={
-                "from": str(past.sessions[0]),
+                "from": str(result.first),
                 "to": str(last),
-                "n_trades": len(result.simulation.trades),
-                "net_return": float(result.returns["equity"][-1] / plan.rules.cash - 1),
+                "n_trades": result.written["trades"].height,
+                "net_return": float(result.returns["equity"][-1] / result.cash - 1),
                 "new_trials": n_new,
-                **memo.counts,
-                "warnings": list(result.simulation.warnings),
-                "report": records.report_table(written),
-                "candidates": records.candidates_table(written),
+                **result.columns,
+                "warnings": list(result.warnings),
+                "report": records.report_table(result.written),
+                "candidates": records.candidates_table(result.written),
                 "equity": records.sparkline(result.returns["equity"].to_list()),
             },
         )

@@ -1,7 +1,7 @@
 """The look-ahead certificate of a strategy version: every law, on everything the lake holds for it.
 
-`certify` proves, `certificate_of` asks the lake first: a certificate that was given to the same code,
-configuration and engine is not proved again.
+`proved` proves; `kept_for` asks the lake: what was given to the same code, configuration and engine is not
+proved again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,19 +46,19 @@ class Known(NamedTuple):
     chosen: Mapping[str, Chosen]
 
 
-class Given(NamedTuple):
-    certificate: Certificate
-    cached: bool
-
-
-def certificate_of(lake: Lake, project: Project, definition: StrategyDefinition, *, last: date) -> Given:
-    """The certificate that is kept, where it was given for the same code and all laws held; else a new one."""
+def kept_for(lake: Lake, project: Project, definition: StrategyDefinition) -> Certificate | None:
+    """The certificate that the lake has, where it was given for the same code and all laws held."""
     kept = lake.read("certificates", strategy=definition.configuration.key)
     identity = research.identity_of(project, definition)
     if not kept.is_empty() and bool((kept["passed"] & (kept["code"] == identity)).all()):
-        return Given(read(definition.configuration.key, kept), cached=True)
+        return read(definition.configuration.key, kept)
+    return None
+
+
+def proved(lake: Lake, project: Project, definition: StrategyDefinition, *, last: date) -> Certificate:
+    """A new one, on everything the lake holds up to the session `last`."""
     past, plan = research.history_of(lake, project, definition, last=last), research.plan_of(project, definition)
-    return Given(certify(project, definition, past, plan, known_of(lake, project, definition, last=last)), cached=False)
+    return certify(project, definition, past, plan, known_of(lake, project, definition, last=last))
 
 
 def certify(project: Project, definition: StrategyDefinition, past: History, plan: "Plan", known: Known) -> Certificate:

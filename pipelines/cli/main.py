@@ -6,6 +6,7 @@ import typer
 
 from pipelines.cli import (
     backfill,
+    backtest,
     check,
     data_docs,
     diff,
@@ -13,6 +14,8 @@ from pipelines.cli import (
     import_actions,
     import_file,
     indicators,
+    migrate,
+    new,
     night,
     promotion,
     prove,
@@ -28,6 +31,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("new")(new.new)
+app.command("backtest")(backtest.backtest)
 app.command("nightly")(night.nightly)
 app.command("ui")(ui.ui)
 app.command("backfill")(backfill.backfill)
@@ -39,6 +44,7 @@ app.command("simulate")(simulate.simulate)
 app.command("explain")(explain.explain)
 app.command("import")(import_file.import_file)
 app.command("retract")(retract.retract)
+app.command("migrate")(migrate.migrate)
 app.command("sql")(sql.sql)
 app.command("data-docs")(data_docs.data_docs)
 app.command("import-actions")(import_actions.import_actions)
