@@ -5,7 +5,7 @@ and parameters), and the content of every column of every bar frame that it read
 that was restated, cut off or added gives another hash; so nothing is ever told to be outdated.
 
 Kept are float columns made by functions of the engine, whose code is in the hash, from at least `LEAST_BARS` bars:
-docs/decisions/0012 says what that gains. A file is the SHA-256 of its name and values, then the values as they lie in
+docs/decisions/0011 says what that gains. A file is the SHA-256 of its name and values, then the values as they lie in
 memory, NaN for null; so it is mapped into memory and read nowhere else. One that was damaged is not believed: it is a
 miss, and written again.
 
