@@ -13,6 +13,7 @@ is warm-up only.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,10 +69,14 @@ def trials(
     """
     on = grid(history, plan)
     rows = on.rows(of[0], of[-1])
-    kept = Kept() if memo is None else memo
+    kept, deciding = Kept() if memo is None else memo, Lock()
 
     def decide_with(params: Params) -> Callable[[], Decisions]:
-        return lambda: decisions(make(**params), history, plan, on, memo=kept)
+        def decided() -> Decisions:
+            with deciding:  # two threads that ask at once would both compute what neither has kept yet
+                return decisions(make(**params), history, plan, on, memo=kept)
+
+        return decided
 
     def sharpe(equity: Floats) -> float:
         curves = Curves(equity, np.zeros_like(equity))

@@ -8,9 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.causal import crossed_above, crossed_below
 from engine.errors import InvalidInputError
+from engine.evaluation import Kept
+from engine.indicators import sma
 from engine.selection import Trial, best, trials, walk
 from engine.statistics import sharpe_ratio
+from engine.strategy import Signals, Strategy
 from engine.walk_forward import windows
 from tests.makers import BUY, DAY, SELL, SESSION, Scripted, flat_bars, history_of, plan_of
 
@@ -74,6 +78,29 @@ def test_every_set_is_a_trial_with_the_ratio_of_its_session_returns():
 def test_trials_start_flat_at_the_first_session_of_their_range():
     (found,) = trials(Scripted, {"rises": SETS["rises"]}, history(), PLAN, of=days(1, 6))
     assert math.isnan(found.sharpe)  # it would have bought on the close before
+
+
+class Averaged(Strategy):
+    fast: int
+    slow: int
+
+    def signals(self, bars):
+        fast, slow = sma(bars.close, self.fast), sma(bars.close, self.slow)
+        return Signals(enter=crossed_above(fast, slow), exit=crossed_below(fast, slow))
+
+
+PAIRS = {f"{fast}/{slow}": {"fast": fast, "slow": slow} for fast in (1, 2) for slow in (3, 4)}
+
+
+def test_sets_share_what_they_are_made_of_and_the_memo_keeps_it_for_the_next_run():
+    memo, past = Kept(), history()
+    tried = [trials(Averaged, PAIRS, past, PLAN, of=days(0, 6), memo=memo) for _ in range(2)]
+    assert memo.misses == 4  # the averages of 1, 2, 3 and 4 bars
+    told = {"in_sample": days(0, 6), "out_of_sample": days(7, 10)}
+    kept = walk(Averaged, PAIRS, past, PLAN, **told, memo=memo)
+    assert memo.misses == 4
+    assert str(tried) == str([trials(Averaged, PAIRS, past, PLAN, of=days(0, 6))] * 2)
+    assert kept.returns.equals(walk(Averaged, PAIRS, past, PLAN, **told).returns)
 
 
 # A window

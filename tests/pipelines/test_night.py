@@ -79,6 +79,16 @@ def test_a_second_night_finds_nothing_new_and_says_the_same(after: Workplace) ->
     }
 
 
+def test_runs_say_how_many_columns_they_computed_and_how_many_they_found(after: Workplace) -> None:
+    for asset in ("backtest", "walk_forward"):
+        told = instance().get_latest_materialization_event(dg.AssetKey(asset)).asset_materialization.metadata  # type: ignore[union-attr]
+        found = {name: told[name].value for name in ("columns_read", "columns_computed")}
+        assert found == {
+            "columns_read": 0,
+            "columns_computed": 2 * 3,
+        }  # averages of 5, 10 and 20 bars of two instruments
+
+
 def test_what_lies_before_a_start_that_was_moved_is_not_counted(after: Workplace) -> None:
     broken = pl.when(pl.col("session") < DAY).then(0.5).otherwise("value").alias("value")
     record = after.lake.read("sla_record").with_columns(broken, passed=pl.col("session") >= DAY)
