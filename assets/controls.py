@@ -15,6 +15,7 @@ import polars as pl
 from pydantic import JsonValue
 
 from assets import inputs, research
+from assets.certificates import certify, known_of
 from assets.promotion import BY, evidence_of
 from engine.bars import timeframe_us
 from engine.causal import Bars, Column, derived
@@ -79,7 +80,7 @@ def judge(name: str, project: Project, lake: Lake, *, last: Any) -> Decision:
     """Measure a control as if it were a strategy, and hold it against the rules for paper."""
     definition = definition_of(name, project)
     past, plan = research.history_of(lake, project, definition, last=last), research.plan_of(project, definition)
-    certificate = research.certify(project, definition, past, plan)
+    certificate = certify(project, definition, past, plan, known_of(lake, project, definition, last=last))
     memo = research.columns_of(lake, past, plan)
     backtest = research.backtest_of(definition, past, plan, memo=memo)
     trials = research.trials_of(definition, past, plan, memo=memo)

@@ -15,7 +15,7 @@ import polars as pl
 from assets import inputs, inputs_current
 from assets.batches import batches
 from assets.partitions import Span, partition_of
-from engine.causal import Bars
+from engine.causal import Bars, Column
 from engine.evaluation import evaluate
 from engine.indicators.registry import indicator
 from quality.datasets import Dataset, Instrument
@@ -81,18 +81,23 @@ def feature_rows(
     timeframes = [timeframe for timeframe in dataset.timeframes if timeframe in used]
     bars = raw_bars(lake, dataset, calendar, instrument=instrument.id, timeframes=timeframes, last=last)
     frames = bar_frames(bars, actions.filter(pl.col("instrument") == instrument.id))
-    columns = {
-        label: indicator(
-            feature.indicator, _bars(dataset, feature.timeframe), output=feature.output, **feature.parameters
-        )
-        for label, feature in dataset.features.items()
-    }
+    columns = feature_columns(dataset)
     values = evaluate(columns, frames, dataset.timeframe)  # a row for each bar, in their order
     own = pl.lit(dataset.name).alias("dataset"), pl.lit(instrument.id).alias("instrument")
     rows = pl.concat([bars[dataset.timeframe].select("session"), values.drop("known_at")], how="horizontal")
     begin = rows["session"].search_sorted(first)
     # Gathered: a slice would keep the whole series in memory until all instruments are written.
     return rows.select(*own, pl.all().gather(pl.int_range(begin, rows.height)))
+
+
+def feature_columns(dataset: Dataset) -> dict[str, Column]:
+    """How the data set's features are computed, by name."""
+    return {
+        label: indicator(
+            feature.indicator, _bars(dataset, feature.timeframe), output=feature.output, **feature.parameters
+        )
+        for label, feature in dataset.features.items()
+    }
 
 
 def _bars(dataset: Dataset, timeframe: str | None) -> Bars:

@@ -28,6 +28,7 @@ from assets.partitions import as_of, key_format, partition_of
 from engine.strategy import instruments_named
 from quality import sla, tables
 from quality.datasets import Dataset
+from quality.declarations import asks_for_others
 from quality.hashes import document_hash
 from quality.ledger import Standing
 from quality.regimes import RegimeTerms
@@ -202,7 +203,7 @@ def research(
     configuration = definition.configuration
     dataset = project.datasets[configuration.dataset]
     traded = configuration.chosen_instruments(dataset)
-    read = [*instruments_seen(definition, dataset), *configuration.fx.values()]
+    read = [*instruments_read(definition, dataset), *configuration.fx.values()]
     data = data_used(of or held(lake, dataset), read, last=last)
     shape = {"calendar", "timeframe", "resample", "start", "features"}
     return document_hash(
@@ -228,13 +229,20 @@ def research(
     )
 
 
+def instruments_read(definition: StrategyDefinition, dataset: Dataset) -> list[str]:
+    """Those whose bars its result may hang on, told without running it: all, where it asks for others by name."""
+    if asks_for_others(definition.source):
+        return dataset.ids
+    return [instrument.id for instrument in definition.configuration.chosen_instruments(dataset)]
+
+
 def regime_terms(project: Project, configuration: StrategyConfiguration) -> dict[str, RegimeTerms]:
     """What the regimes that a strategy trades in allow, by name."""
     return {name: project.regimes[name] for name in (configuration.regimes.allowed if configuration.regimes else ())}
 
 
 def instruments_seen(definition: StrategyDefinition, dataset: Dataset) -> list[str]:
-    """Those it trades, and those whose bars its signal asks for by name."""
+    """Those it trades, and those whose bars its signal asks for by name; which its own code says."""
     configuration = definition.configuration
     traded = [instrument.id for instrument in configuration.chosen_instruments(dataset)]
     features = dataset.features if configuration.timeframe == dataset.timeframe else ()

@@ -1,7 +1,7 @@
 """What research computes for one strategy version or control, from its definition and its history.
 
-`history_of` reads, `plan_of` says what a run needs, `certify`, `backtest_of`, `trials_of` and
-`walk_of` compute, `measure` gathers every metric. The assets of strategies and the controls call
+`history_of` reads, `plan_of` says what a run needs, `backtest_of`, `trials_of` and `walk_of`
+compute, `measure` gathers every metric. The assets of strategies and the controls call
 the same functions, so a control meets exactly the gate that a strategy meets.
 """
 
@@ -19,13 +19,11 @@ from assets import inputs
 from assets.inputs import regime_terms
 from engine.evaluation import Memo
 from engine.history import History
-from engine.strategy import decide, warm_up_bars
 from engine.walk_forward import Window, windows
 from quality.contracts import Contract
 from quality.datasets import Dataset, Instrument
 from quality.evidence import Measurement, measured
 from quality.hashes import document_hash
-from quality.lookahead import PREFIX_BARS, Certificate, Law, certificate, next_bar_law, prefix_law
 from quality.policies import Costs
 from quality.risk import Guards
 from quality.sizing import SIGNAL
@@ -236,46 +234,6 @@ def identity_of(project: Project, definition: StrategyDefinition) -> str:
     dataset = project.datasets[definition.configuration.dataset]
     traded = [instrument.id for instrument in definition.configuration.chosen_instruments(dataset)]
     return document_hash([definition.code_hash, definition.configuration_hash, traded, numbers_hash()])
-
-
-def certify(project: Project, definition: StrategyDefinition, past: History, plan: "Plan") -> Certificate:
-    """Prove every law on every instrument."""
-    from engine import backtest
-    from engine.simulator.inputs import SIGNALS
-    from engine.simulator.simulation import simulate as simulate_bars
-
-    strategy = definition.signal(**definition.configuration.parameters())
-    on = backtest.grid(past, plan)
-    decided = backtest.decisions(strategy, past, plan, on)
-    rows = (max(0, on.bars.ts.size - PREFIX_BARS), on.bars.ts.size)
-    bars, decided = backtest.part(on, decided, rows)
-    signals = {name: getattr(decided, name) for name in SIGNALS}
-
-    present = np.isfinite(bars.closes)  # nothing is decided where an instrument has no bar
-
-    def simulate(changed: Mapping[str, Any]) -> dict[str, Any]:
-        kept = {name: values & present for name, values in changed.items()}
-        result = simulate_bars(bars, decided._replace(**kept), plan.instruments, plan.rules)
-        return {"equity": result.equity, "cash": result.cash, "gross_exposure": result.gross_exposure}
-
-    next_bar = next_bar_law(simulate, signals)
-    needed = warm_up_bars(strategy, plan.timeframe, features=dict.fromkeys(past.features, 0))
-    laws, checked = {}, 0
-    for instrument, frames in past.frames.items():
-        prefix = prefix_law(
-            lambda cut: decide(strategy, cut, plan.timeframe), frames, timeframe=plan.timeframe, history=needed
-        )
-        laws[instrument] = [_on_enough_bars(prefix, frames[plan.timeframe].height), next_bar]
-        checked += min(PREFIX_BARS, frames[plan.timeframe].height)
-    return certificate(definition.configuration.key, laws, bars_checked=checked, code=identity_of(project, definition))
-
-
-def _on_enough_bars(law: Law, n_bars: int) -> Law:
-    if law.passed and n_bars < PREFIX_BARS:
-        return law.model_copy(
-            update={"passed": False, "detail": f"only {n_bars} bars to prove it on, {PREFIX_BARS} are needed"}
-        )
-    return law
 
 
 def columns_of(lake: Lake, past: History, plan: "Plan") -> Columns:

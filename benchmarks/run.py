@@ -35,6 +35,7 @@ BENCHMARKS = {
     "shared_account": "benchmarks.simulator:shared_account",
     "sweep_1000": "benchmarks.simulator:sweep_1000",
     "step_from_python": "benchmarks.simulator:step_from_python",
+    "certificate_140k": "benchmarks.lookahead:certificate_140k",
     "compile_cold": "benchmarks.simulator:compile_cold",
     "compile_cached": "benchmarks.simulator:compile_cached",
 }

@@ -11,6 +11,8 @@ session's open; none reaches past its session's close.
 """
 
 import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -34,6 +36,7 @@ _FOLDED = pl.Schema(
         "complete": pl.Boolean(),
     }
 )
+_SINCE = datetime(2020, 1, 1, tzinfo=UTC)
 _UNITS_US = {"s": 1_000_000, "m": 60_000_000, "h": HOUR_US, "d": 24 * HOUR_US, "w": 7 * 24 * HOUR_US}
 
 
@@ -50,6 +53,31 @@ def timeframe_us(timeframe: str) -> int:
     if match is None:
         raise UnknownTimeframeError(timeframe)
     return int(match[1]) * _UNITS_US[match[2]]
+
+
+def bars_closing_at(closes: Sequence[float], timeframe: str) -> pl.DataFrame:
+    """Bars without a gap around the clock, made of their closes: each opens where the one before closed.
+
+    A frame as `engine.strategy.decide` takes it, to try a strategy on; volumes are 1.
+
+    Raises:
+        UnknownTimeframeError: as `timeframe_us`.
+    """
+    step = timedelta(microseconds=timeframe_us(timeframe))
+    frame = pl.DataFrame({"close": pl.Series(closes, dtype=pl.Float64)}).with_row_index("n")
+    opens = pl.col("close").shift(1).fill_null(pl.col("close"))
+    ts = (pl.lit(_SINCE, UTC_US) + pl.col("n") * step).cast(UTC_US)
+    return frame.select(
+        session=ts.dt.date(),
+        ts=ts,
+        known_at=ts + step,
+        open=opens,
+        high=pl.max_horizontal(opens, "close"),
+        low=pl.min_horizontal(opens, "close"),
+        close="close",
+        volume=pl.lit(1.0),
+        factor=pl.lit(1.0),
+    )
 
 
 def resample(bars: pl.DataFrame, due: pl.DataFrame, *, timeframe: str, min_share: float) -> pl.DataFrame:

@@ -5,15 +5,14 @@ whoever read it. A data set or a section that could not be read itself is known 
 own problems are reported once, and what depends on it is not judged.
 """
 
-import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 
 from engine.bars import timeframe_us
 from engine.indicators.registry import INDICATORS, SINGLE
 from engine.signals.registry import SIGNALS
-from engine.strategy import Strategy
 from engine.walk_forward import windows
 from quality.datasets import Dataset
+from quality.declarations import Declared
 from quality.documents import listed, nearest, unknown
 from quality.errors import Refusal
 from quality.policies import CalendarsPolicy, Costs
@@ -142,20 +141,19 @@ def of_regimes(
             yield Refusal(("regimes", "timeframe"), wanted, nearest=nearest(timeframe, longer))
 
 
-def of_signal(strategy: StrategyConfiguration, signal: type[Strategy]) -> Iterator[Refusal]:
+def of_signal(strategy: StrategyConfiguration, signal: Declared) -> Iterator[Refusal]:
     """What a strategy's YAML says of the fields of its Python class."""
-    fields = {field.name: field for field in dataclasses.fields(signal)}  # type: ignore[arg-type]  # made by Strategy
+    fields = signal.parameters
     for name, parameter in strategy.params.items():
         at = ("params", name)
         if name not in fields:
-            wanted = f"a field of {signal.__name__} ({', '.join(sorted(fields))})"
+            wanted = f"a field of {signal.name} ({', '.join(sorted(fields))})"
             yield Refusal(at, wanted, "unknown key '{key}'", nearest(name, fields))
-        elif fields[name].type in (int, "int") and not parameter.is_whole:
-            yield Refusal(at, f"whole numbers, as {signal.__name__}.{name} is an int", "{key} has decimals")
+        elif fields[name].type == "int" and not parameter.is_whole:
+            yield Refusal(at, f"whole numbers, as {signal.name}.{name} is an int", "{key} has decimals")
     for name, field in fields.items():
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and name not in strategy.params:
-            wanted = f"{{value: …, min: …, max: …, step: …}}, as {signal.__name__}.{name} has no default"
+        if field.required and name not in strategy.params:
+            wanted = f"{{value: …, min: …, max: …, step: …}}, as {signal.name}.{name} has no default"
             yield Refusal(("params", name), wanted, "{key} is missing")
 
 

@@ -580,6 +580,18 @@ TABLES: dict[str, Table] = {
             key="strategy",
         ),
         _table(
+            "snapshots",
+            "The two files of every registered strategy version, as they were.",
+            {
+                "strategy": pl.String,
+                "signal": pl.String,
+                "configuration": pl.String,
+                "content": pl.String,
+                "kept_at": TS,
+            },
+            key="strategy",
+        ),
+        _table(
             "control_record",
             "The negative controls of the last night: what the gate said, and which rules failed.",
             {"control": pl.String, "refused": pl.Boolean, "failed_rules": pl.List(pl.String), "decision": pl.String},

@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
@@ -72,6 +73,9 @@ class Lake(dg.ConfigurableResource):
 
     root: str
     lock_path: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(Lake, root=self.root, lock_path=self.lock_path), ()  # for another process
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Lake"]:

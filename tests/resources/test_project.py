@@ -7,7 +7,8 @@ import pytest
 
 from engine.strategy import Strategy
 from quality.errors import ConfigurationError
-from resources.project import load
+from resources.errors import UnknownStrategyError
+from resources.project import load, load_unattended, strategy_called
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("datasets", "strategies", "policies")
@@ -208,14 +209,6 @@ def test_the_code_that_runs_is_the_code_that_is_hashed(root: Path) -> None:
         pytest.param(
             "strategies/sma_cross.py", "class SmaCross(Strategy):", "class SmaCross(Strategy)", "SyntaxError: ", id="Python that is none",
         ),
-        pytest.param(
-            "strategies/sma_cross.py", "class SmaCross", "print(undefined)\nclass SmaCross",
-            "NameError: name 'undefined' is not defined, expected Python that runs", id="Python that fails at import",
-        ),
-        pytest.param(
-            "strategies/sma_cross.py", "class SmaCross", "raise SystemExit('bye')\nclass SmaCross",
-            "SystemExit: bye, expected Python that runs", id="Python that leaves",
-        ),
     ],
 )  # fmt: skip
 def test_a_mistake_is_said_with_its_file_and_line(root: Path, file: str, old: str, new: str, problem: str) -> None:
@@ -247,6 +240,40 @@ def test_a_refused_signal_does_not_run(root: Path) -> None:
     line = edit(root, "strategies/sma_cross.py", "class SmaCross", "from os import getcwd\n1 / 0\nclass SmaCross")
     (problem,) = refused(root)
     assert problem.startswith(f"strategies/sma_cross.py:{line}: from os import …, expected one of ")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("print(undefined)", "NameError: name 'undefined' is not defined, expected Python that runs"),
+        ("raise SystemExit('bye')", "SystemExit: bye, expected Python that runs"),
+    ],
+)
+def test_a_signal_runs_when_one_is_made_and_not_before(root: Path, line: str, said: str) -> None:
+    at = edit(root, "strategies/sma_cross.py", "class SmaCross", f"{line}\nclass SmaCross")
+    definition = load(root).strategies["sma_cross@1.0.0"]
+    with pytest.raises(ConfigurationError) as caught:
+        definition.signal()
+    assert str(caught.value) == f"strategies/sma_cross.py:{at}: {said}"
+
+
+@pytest.mark.parametrize("file", ["strategies/sma_cross.py", "strategies/sma_cross.yaml"])
+def test_where_nobody_is_there_to_mend_a_bad_strategy_is_left_out_alone(root: Path, file: str) -> None:
+    (root / file).write_text("- broken: [")
+    project = load_unattended(root)
+    assert set(project.strategies) == set(load(ROOT).strategies) - {"sma_cross@1.0.0"}
+    assert [problem.file for problem in project.left_out] == [file]
+    assert "sma_cross" in project.names
+    edit(root, "policies/sla.yaml", "block_share: 0.5", "block_share: half")
+    with pytest.raises(ConfigurationError, match="block_share"):
+        load_unattended(root)
+
+
+def test_a_strategy_is_given_to_its_test_with_the_parameters_of_its_file(root: Path) -> None:
+    edit(root, "strategies/sma_cross.yaml", "fast: {value: 20", "fast: {value: 30")
+    assert strategy_called("sma_cross", root=root).fast == 30  # type: ignore[attr-defined]
+    with pytest.raises(UnknownStrategyError, match="did you mean 'sma_cross'"):
+        strategy_called("sma_cros", root=root)
 
 
 @pytest.mark.parametrize(
