@@ -20,6 +20,7 @@ import polars as pl
 
 from engine.causal import Column, derived, where, whole_number
 from engine.errors import OutOfBoundsError
+from engine.signals.measures import efficiency
 
 LONG, SHORT = 1, -1
 SIDES = {LONG: "long", SHORT: "short"}
@@ -63,18 +64,10 @@ EQUAL = Weights()
 def direction(column: Column, length: int) -> Column:
     """How straight the way of the last `length` bars was, as a regime component: 1 straight up, 0 straight down.
 
-    The net change over the sum of all changes (Kaufman's efficiency ratio, with its sign), from -1..1 to 0..1; chop is
-    near 0.5. Not known where nothing moved.
+    The efficiency ratio by which regimes are told, from -1..1 to 0..1: chop, and where nothing moved, is 0.5.
     """
     whole_number("length", length, at_least=2)
-
-    def straight(values: pl.Expr) -> pl.Expr:
-        way = (values - values.shift(1)).abs().rolling_sum(length)
-        net = values - values.shift(length)
-        return pl.when(way > 0).then(((net / way).clip(-1, 1) + 1) / 2)
-
-    settings = {"length": length}
-    return derived(straight, column, name="direction", settings=settings, lookback=length, shared=True)
+    return (efficiency(column, length) + 1) / 2
 
 
 class Setup(NamedTuple):

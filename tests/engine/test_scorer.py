@@ -89,8 +89,8 @@ def test_a_gate_that_cannot_mean_anything_is_refused(setups, weights, message):
 
 @pytest.mark.parametrize(
     ("closes", "expected"),
-    [((1, 2, 3, 4), 1), ((4, 3, 2, 1), 0), ((1, 2, 1, 2), 2 / 3), ((1, 2, 3, 1), 0.5), ((1, 1, 1, 1), None)],
-    ids=["straight up", "straight down", "up on the whole", "nowhere", "nothing moved"],
+    [((1, 2, 3, 4), 1), ((4, 3, 2, 1), 0), ((1, 2, 1, 2), 2 / 3), ((1, 2, 3, 1), 0.5), ((1, 1, 1, 1), 0.5)],
+    ids=["straight up", "straight down", "up on the whole", "nowhere", "not at all"],
 )
 def test_direction_is_how_straight_the_way_was(closes, expected):
     assert seen({"it": direction(CLOSE, 3)}, flat(*closes))["it"][-1] == pytest.approx(expected)
