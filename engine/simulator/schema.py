@@ -44,7 +44,7 @@ RULES: Final = _record(
     + _fields(F, "participation per_share minimum_fee delisting_recovery")
     + _fields(
         I,
-        "multiplier_column refusal_column regime_column strength_column confidence_column stop_distance_column",
+        "multiplier_column refusal_column regime_column strength_column confidence_column",
     )
     + _fields(
         F,
@@ -175,7 +175,7 @@ STATE: Final = _record(
     # the position: flat when quantity is 0
     _fields(
         I,
-        "sign plan trade next_leg all_at legs_filled stop_why marked_at first_order entry_bar delisted",
+        "sign plan trade all_at legs_filled stop_why marked_at first_order entry_bar delisted",
     )
     + _fields(
         F,
@@ -193,7 +193,7 @@ STATE: Final = _record(
     )
     + _fields(
         F,
-        "entered entered_value left left_value carried_in entered_at_open equity_before heat",
+        "entered entered_value left left_value equity_before heat",
     )
     + _fields(
         F,
