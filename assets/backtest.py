@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import polars as pl
 
-from assets import inputs, inputs_current, records, research
+from assets import certificates as certificates_of
+from assets import computed, inputs, inputs_current, records, research
+from assets.computed import computed_apart
 from assets.partitions import STRATEGIES
 from quality import tables
 from quality.datasets import Dataset
@@ -20,7 +22,6 @@ from resources.project import Project, StrategyDefinition
 
 if TYPE_CHECKING:
     from engine.selection import Trial
-    from quality.lookahead import Certificate
 
 
 def backtests(project: Project) -> list[dg.AssetsDefinition]:
@@ -29,27 +30,24 @@ def backtests(project: Project) -> list[dg.AssetsDefinition]:
         deps=market_deps(project),
         group_name="research",
         kinds={"polars", "deltalake"},
+        check_specs=certificates_of.check_specs(),
         description="The proof that a strategy version does not look ahead: each law, and what it was proved on.",
     )
     def certificates(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
         definition = definition_of(project, context.partition_key)
         last = inputs.newest_session(lake, dataset_of(project, definition), context.run.tags)
-        proved = lake.read("certificates", strategy=context.partition_key)
-        identity = research.identity_of(project, definition)
-        cached = not proved.is_empty() and bool((proved["passed"] & (proved["code"] == identity)).all())
-        if not cached:
-            past = research.history_of(lake, project, definition, last=last)
-            proved = certificate_rows(
-                research.certify(project, definition, past, research.plan_of(project, definition))
-            )
-            lake.replace("certificates", proved, strategy=context.partition_key)
+        kept = certificates_of.kept_for(lake, project, definition)
+        proved = kept or computed_apart(computed.certificate, lake, project, definition, last=last)
+        if not kept:
+            lake.replace("certificates", certificates_of.rows_of(proved), strategy=context.partition_key)
         return dg.MaterializeResult(
+            check_results=certificates_of.check_results(proved),
             metadata={
-                "certified": bool(proved["passed"].all()),
-                "bars_checked": int(proved["bars_checked"][0]),
-                "cached": cached,
-                **{row["law"]: row["detail"] for row in proved.iter_rows(named=True)},
-            }
+                "certified": proved.certified,
+                "bars_checked": proved.bars_checked,
+                "cached": kept is not None,
+                **{law.law: law.detail for law in proved.laws},
+            },
         )
 
     @dg.asset(
@@ -66,29 +64,27 @@ def backtests(project: Project) -> list[dg.AssetsDefinition]:
         of = inputs.held(lake, dataset_of(project, definition))
         current = inputs.research(project, definition, lake, last=last, of=of)
 
-        past, plan = research.history_of(lake, project, definition, last=last), research.plan_of(project, definition)
-        result = research.backtest_of(definition, past, plan)
-        n_new = count_trials(lake, definition, research.trials_of(definition, past, plan), last=last)
-
-        document = research.plan_document(project, definition, definition.configuration.parameters())
-        written = records.frames(key, research.BACKTEST, plan=plan, document=document, **result._asdict())
-        records.write(lake, key, research.BACKTEST, written)
-        explained = records.attributed(written, result.simulation, plan)
+        sets = research.parameter_sets(definition)
+        result = computed_apart(computed.backtest, lake, project, definition, last=last, sets=sets)
+        n_new = count_trials(lake, definition, result.trials, last=last)
+        records.write(lake, key, research.BACKTEST, result.written)
         read = inputs.read_until(of.receipts, last)
         inputs.record(lake, "backtest", {key: current}, run_id=context.run.run_id, read=read)
         return dg.MaterializeResult(
             check_results=[
                 inputs_current.research_check(lake, project, "backtest"),
-                records.attribution_check(["backtest"], explained),
+                records.attribution_check(["backtest"], result.explained),
             ],
             metadata={
-                "from": str(past.sessions[0]),
+                "from": str(result.first),
                 "to": str(last),
-                "n_trades": len(result.simulation.trades),
-                "net_return": float(result.returns["equity"][-1] / plan.rules.cash - 1),
+                "n_trades": result.written["trades"].height,
+                "net_return": float(result.returns["equity"][-1] / result.cash - 1),
                 "new_trials": n_new,
-                "warnings": list(result.simulation.warnings),
-                "report": records.report_table(written),
+                **result.columns,
+                "warnings": list(result.warnings),
+                "report": records.report_table(result.written),
+                "candidates": records.candidates_table(result.written),
                 "equity": records.sparkline(result.returns["equity"].to_list()),
             },
         )
@@ -115,14 +111,6 @@ def definition_of(project: Project, key: str) -> StrategyDefinition:
 
 def dataset_of(project: Project, definition: StrategyDefinition) -> Dataset:
     return project.datasets[definition.configuration.dataset]
-
-
-def certificate_rows(proved: "Certificate") -> pl.DataFrame:
-    rows = [
-        {**law.model_dump(), "strategy": proved.strategy, "bars_checked": proved.bars_checked, "code": proved.code}
-        for law in proved.laws
-    ]
-    return tables.frame("certificates", rows)
 
 
 def count_trials(lake: Lake, definition: StrategyDefinition, looked_at: "Sequence[Trial]", *, last: date) -> int:

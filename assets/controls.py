@@ -15,6 +15,7 @@ import polars as pl
 from pydantic import JsonValue
 
 from assets import inputs, research
+from assets.certificates import certify, known_of
 from assets.promotion import BY, evidence_of
 from engine.bars import timeframe_us
 from engine.causal import Bars, Column, derived
@@ -79,11 +80,12 @@ def judge(name: str, project: Project, lake: Lake, *, last: Any) -> Decision:
     """Measure a control as if it were a strategy, and hold it against the rules for paper."""
     definition = definition_of(name, project)
     past, plan = research.history_of(lake, project, definition, last=last), research.plan_of(project, definition)
-    certificate = research.certify(project, definition, past, plan)
-    backtest = research.backtest_of(definition, past, plan)
-    trials = research.trials_of(definition, past, plan)
+    certificate = certify(project, definition, past, plan, known_of(lake, project, definition, last=last))
+    memo = research.columns_of(lake, past, plan)
+    backtest = research.backtest_of(definition, past, plan, memo=memo)
+    trials = research.trials_of(definition, past, plan, memo=memo)
     walked = [
-        (window, research.walk_of(definition, past, plan, window))
+        (window, research.walk_of(definition, past, plan, window, memo=memo))
         for window in research.windows_of(definition, past.sessions)
     ]
     rows = [research.window_row(definition.configuration.key, *one, n_sets=len(trials)) for one in walked]
@@ -168,4 +170,4 @@ def freeze_if_approved(decisions: dict[str, Decision], ledger: Ledger) -> None:
 
 def _ahead(column: Column, bars: int) -> Column:
     """The value `bars` bars later: what no strategy can say."""
-    return derived(lambda values: values.shift(-bars), column)
+    return derived(lambda values: values.shift(-bars), column, name="ahead", settings={"bars": bars})

@@ -25,10 +25,14 @@ from typing import NamedTuple
 import polars as pl
 
 from assets.partitions import as_of, key_format, partition_of
+from engine.strategy import instruments_named
 from quality import sla, tables
 from quality.datasets import Dataset
+from quality.declarations import asks_for_others
 from quality.hashes import document_hash
 from quality.ledger import Standing
+from quality.regimes import RegimeTerms
+from quality.strategies import InUniverse, StrategyConfiguration
 from resources.clock import now
 from resources.errors import NothingHeldError
 from resources.lake import Condition, Lake
@@ -199,7 +203,7 @@ def research(
     configuration = definition.configuration
     dataset = project.datasets[configuration.dataset]
     traded = configuration.chosen_instruments(dataset)
-    read = [*(instrument.id for instrument in traded), *configuration.fx.values()]
+    read = [*instruments_read(definition, dataset), *configuration.fx.values()]
     data = data_used(of or held(lake, dataset), read, last=last)
     shape = {"calendar", "timeframe", "resample", "start", "features"}
     return document_hash(
@@ -212,7 +216,9 @@ def research(
                 if isinstance(configuration.risk, str)
                 else []
             ),
+            {name: terms.model_dump(mode="json") for name, terms in regime_terms(project, configuration).items()},
             _making(project, dataset),
+            _chosen_by(project, configuration),
             dataset.model_dump(mode="json", include=shape),
             corrections(project, dataset),
             [instrument.model_dump(mode="json") for instrument in traded],
@@ -221,6 +227,34 @@ def research(
             str(last),
         ]
     )
+
+
+def instruments_read(definition: StrategyDefinition, dataset: Dataset) -> list[str]:
+    """Those whose bars its result may hang on, told without running it: all, where it asks for others by name."""
+    if asks_for_others(definition.source):
+        return dataset.ids
+    return [instrument.id for instrument in definition.configuration.chosen_instruments(dataset)]
+
+
+def regime_terms(project: Project, configuration: StrategyConfiguration) -> dict[str, RegimeTerms]:
+    """What the regimes that a strategy trades in allow, by name."""
+    return {name: project.regimes[name] for name in (configuration.regimes.allowed if configuration.regimes else ())}
+
+
+def instruments_seen(definition: StrategyDefinition, dataset: Dataset) -> list[str]:
+    """Those it trades, and those whose bars its signal asks for by name; which its own code says."""
+    configuration = definition.configuration
+    traded = [instrument.id for instrument in configuration.chosen_instruments(dataset)]
+    features = dataset.features if configuration.timeframe == dataset.timeframe else ()
+    strategy = definition.signal(**configuration.parameters())
+    named = instruments_named(strategy, configuration.timeframe, features=features)
+    return [*traded, *sorted(named & set(dataset.ids) - set(traded))]
+
+
+def _chosen_by(project: Project, configuration: StrategyConfiguration) -> dict[str, object]:
+    """The rules by which it is chosen who may be entered."""
+    chosen = configuration.instruments
+    return project.universes[chosen.universe].model_dump(mode="json") if isinstance(chosen, InUniverse) else {}
 
 
 def scorecard(

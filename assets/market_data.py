@@ -14,7 +14,7 @@ transaction, written while the next one is computed. What is small waits for all
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import NamedTuple, TypedDict
 
@@ -22,30 +22,28 @@ import dagster as dg
 import polars as pl
 
 from assets import inputs, inputs_current
+from assets.batches import batches
 from assets.corporate_actions import corporate_actions
+from assets.features import compute_features
 from assets.imported_files import imported_files
-from assets.partitions import Span, as_of, market_partitions, partition_of, span
+from assets.partitions import Span, as_of, market_partitions, span
+from assets.sla_checks import sla_checks
 from assets.universe import universe
 from engine.bars import resample
-from engine.causal import Bars, evaluate
-from engine.indicators import indicator
 from quality import bars as contract
 from quality import gaps, sla
 from quality.datasets import Dataset, Instrument
-from quality.policies import Limit, ServiceLevel
+from quality.policies import ServiceLevel
 from resources.behind import Behind
-from resources.calendars import Calendar
 from resources.clock import now
-from resources.errors import NoSessionError, NothingHeldError
+from resources.errors import NoSessionError
 from resources.intake import Again, asked_until, overlap, receive
 from resources.lake import Between, Condition, Lake
 from resources.market import (
-    bar_frames,
     by_instrument,
     calendar_of,
     listed,
     newest_before,
-    raw_bars,
     raw_rows,
     sessions_until,
 )
@@ -53,10 +51,6 @@ from resources.project import Project
 from resources.retractions import standing_receipts
 from resources.sources.registry import Sources
 
-BATCH_BARS = 1_000_000
-BATCH_INSTRUMENTS = 25  # at most, so that the first of a hundred are written while the others are judged
-SHOWN_JUMPS = 20
-SHOWN_OUTAGES = 10
 LOOKED_BACK_DAYS = 31  # for the bar before a session
 KINDS = {"polars", "deltalake"}
 COUNTED = "counted"  # sessions, before they are held against the limits
@@ -89,7 +83,7 @@ def market_data(
         *taken_in,
         corporate_actions(project, dataset),
         _judged(project, dataset),
-        _sla_checks(project, dataset),
+        sla_checks(project, dataset),
         *folded,
         _features(project, dataset),
         *([universe(project, dataset)] if dataset.universes else []),
@@ -195,42 +189,6 @@ def freshness(project: Project, dataset: Dataset) -> dg.FreshnessPolicy | None:
     )
 
 
-def _sla_checks(project: Project, dataset: Dataset) -> dg.AssetChecksDefinition:
-    policy, key = project.sla[dataset.sla], dg.AssetKey([dataset.name, "bars"])
-
-    @dg.multi_asset_check(
-        specs=[
-            dg.AssetCheckSpec(rule, asset=key, blocking=True, description=limit.why)
-            for rule, limit in policy.limits.items()
-        ],
-        name=f"{dataset.name}_sla",
-    )
-    def sla_checks(context: dg.AssetCheckExecutionContext, lake: Lake) -> Iterator[dg.AssetCheckResult]:
-        since = Between(dataset.start, date.max)
-        record = lake.read("sla_record", dataset=dataset.name, instrument=dataset.ids, session=since)
-        if record.is_empty():
-            for rule in policy.limits:
-                yield dg.AssetCheckResult(
-                    check_name=rule, asset_key=key, passed=True, description="nothing was judged yet"
-                )
-            return
-        newest = as_of(context.run.tags, record["session"].max())  # type: ignore[arg-type]
-        record = record.filter(pl.col("session") <= newest)
-        stopped = sla.block(record, block_share=policy.block_share)
-        for rule in policy.limits:
-            found = verdict(dataset, rule, record, stopped)
-            if rule == "completeness":
-                found = found.with_metadata({**found.metadata, **outages(lake, dataset, newest)})
-            if rule == "jump":
-                named = named_jumps(lake, dataset, record, limit=policy.limits[rule])
-                found = found.with_metadata(
-                    {**found.metadata, "jumps": dg.MetadataValue.table(named)} if named else found.metadata
-                )
-            yield found
-
-    return sla_checks
-
-
 def _resampled(project: Project, dataset: Dataset) -> dg.AssetsDefinition:
     @dg.asset(
         key=[dataset.name, "resampled_bars"],
@@ -257,7 +215,7 @@ def _features(project: Project, dataset: Dataset) -> dg.AssetsDefinition:
     )
     def features(context: dg.AssetExecutionContext, lake: Lake, sources: Sources) -> dg.MaterializeResult:
         days = wanted_days(context, project, dataset, lake, sources)
-        return compute_features(context, project, dataset, lake, first=days.first)
+        return compute_features(context, project, dataset, lake, days)
 
     return features
 
@@ -302,13 +260,6 @@ def to_ask(project: Project, dataset: Dataset, lake: Lake, days: Span) -> Asking
         n_sessions=dataset.overlap_sessions,
     )
     return Asking(missing, again)
-
-
-def batches(dataset: Dataset, bars_each: int) -> Iterator[list[Instrument]]:
-    """The instruments in groups whose bars fit into memory together; one transaction of a table each."""
-    size = max(1, min(BATCH_INSTRUMENTS, BATCH_BARS // max(1, bars_each)))
-    for start in range(0, len(dataset.instruments), size):
-        yield list(dataset.instruments[start : start + size])
 
 
 def judge_sessions(
@@ -471,139 +422,6 @@ def resample_sessions(project: Project, dataset: Dataset, lake: Lake, days: Span
     return {timeframe: n_rows[timeframe] for timeframe in dataset.resample}
 
 
-def compute_features(
-    context: dg.AssetExecutionContext, project: Project, dataset: Dataset, lake: Lake, *, first: date
-) -> dg.MaterializeResult:
-    """Every feature over each instrument's whole series, written from the session `first` on."""
-    name, calendar = dataset.name, calendar_of(project, dataset)
-    of = inputs.held(lake, dataset)
-    last: date | None = of.digests["session"].max()  # type: ignore[assignment]
-    if last is None:
-        raise NothingHeldError(name)
-    current = inputs.features(project, dataset, of, calendar.sessions(dataset.start, last))
-    written = calendar.due(min(first, last), last, dataset.timeframe)
-    n_rows = 0
-    with Behind(lake) as behind:
-        for batch in batches(dataset, written.height):
-            ids = [instrument.id for instrument in batch]
-            rows = pl.concat(
-                feature_rows(lake, dataset, calendar, instrument, of.actions, first=first, last=last)
-                for instrument in batch
-            )
-            behind.replace("features", rows, dataset=name, instrument=ids, session=Between(first, date.max))
-            n_rows += rows.height
-    rewritten = {key: value for key, value in current.items() if key >= partition_of(dataset, first)}
-    read = inputs.read_until(of.receipts, last)
-    inputs.record(lake, f"features:{name}", rewritten, run_id=context.run.run_id, read=read)
-    return dg.MaterializeResult(
-        metadata={"rows": n_rows, "written from": str(first), "to": str(last)},
-        check_results=[inputs_current.features_check(lake, project, dataset)],
-    )
-
-
-def feature_rows(
-    lake: Lake,
-    dataset: Dataset,
-    calendar: Calendar,
-    instrument: Instrument,
-    actions: pl.DataFrame,
-    *,
-    first: date,
-    last: date,
-) -> pl.DataFrame:
-    """One instrument's rows of `features` from the session `first` on, computed over all bars up to `last`."""
-    used = {dataset.timeframe, *(feature.timeframe or dataset.timeframe for feature in dataset.features.values())}
-    timeframes = [timeframe for timeframe in dataset.timeframes if timeframe in used]
-    bars = raw_bars(lake, dataset, calendar, instrument=instrument.id, timeframes=timeframes, last=last)
-    frames = bar_frames(bars, actions.filter(pl.col("instrument") == instrument.id))
-    columns = {
-        label: indicator(feature.indicator, _bars(dataset, feature.timeframe), **feature.parameters)
-        for label, feature in dataset.features.items()
-    }
-    values = evaluate(columns, frames, dataset.timeframe)  # a row for each bar, in their order
-    own = pl.lit(dataset.name).alias("dataset"), pl.lit(instrument.id).alias("instrument")
-    rows = pl.concat([bars[dataset.timeframe].select("session"), values.drop("known_at")], how="horizontal")
-    begin = rows["session"].search_sorted(first)
-    # Gathered: a slice would keep the whole series in memory until all instruments are written.
-    return rows.select(*own, pl.all().gather(pl.int_range(begin, rows.height)))
-
-
-def verdict(dataset: Dataset, rule: str, record: pl.DataFrame, stopped: sla.Block) -> dg.AssetCheckResult:
-    """A rule's check: passed when every instrument kept it in the newest session; the table says who did not, ever."""
-    of_rule = record.filter(pl.col("rule") == rule).sort("session")
-    broken = pl.col("enforced") & ~pl.col("passed")
-    newest = of_rule.filter(pl.col("session") == stopped.session, broken)
-    by_instrument = (
-        of_rule.group_by("instrument")
-        .agg(
-            broken_sessions=(~pl.col("passed")).sum(),
-            worst=pl.col("value").min() if rule == "completeness" else pl.col("value").max(),
-            newest=pl.col("value").last(),
-        )
-        .sort("instrument")
-    )
-    return dg.AssetCheckResult(
-        asset_key=dg.AssetKey([dataset.name, "bars"]),
-        check_name=rule,
-        passed=newest.is_empty(),
-        severity=dg.AssetCheckSeverity.ERROR if stopped.blocked else dg.AssetCheckSeverity.WARN,
-        metadata={
-            "session": str(stopped.session),
-            "limit": float(of_rule["limit"][0]),
-            "instruments": dg.MetadataValue.table(
-                [dg.TableRecord(_shown(row)) for row in by_instrument.iter_rows(named=True)]
-            ),
-        },
-    )
-
-
-def outages(lake: Lake, dataset: Dataset, newest: date) -> dict[str, dg.MetadataValue]:
-    """The newest spans up to the session `newest` in which nothing came of anybody, and what asks for them again."""
-    until = Between(dataset.start, newest + timedelta(days=1))
-    found = lake.read("gaps", dataset=dataset.name, instrument=dataset.ids, session=until, kind="outage")
-    spans = found.select("session", "first", "last").unique().sort("first", "last").tail(SHOWN_OUTAGES)
-    if spans.is_empty():
-        return {}
-    table = [dg.TableRecord({name: str(value) for name, value in row.items()}) for row in spans.iter_rows(named=True)]
-    named: dict[str, dg.MetadataValue] = {"outages": dg.MetadataValue.table(table)}
-    if dataset.takes_files:
-        return named
-    ask = f"gauntlet backfill {dataset.name} --from {spans['session'][0]} --to {spans['session'][-1]}"
-    return {**named, "ask again": dg.MetadataValue.text(ask)}
-
-
-def named_jumps(lake: Lake, dataset: Dataset, record: pl.DataFrame, *, limit: Limit) -> list[dg.TableRecord]:
-    """The newest jumps beyond the limit, each with the split it looks like, where nobody has adjusted for one."""
-    broken = record.filter(pl.col("rule") == "jump", ~pl.col("passed")).sort("session").tail(SHOWN_JUMPS)
-    rows = []
-    for session, instrument in broken.select("session", "instrument").rows():
-        near = Between(session - timedelta(days=LOOKED_BACK_DAYS), session + timedelta(days=1))
-        bars = lake.read("bars", dataset=dataset.name, instrument=instrument, session=near).sort("ts")
-        actions = lake.read("corporate_actions", dataset=dataset.name, instrument=instrument)
-        found = sla.jumps(bars, actions, limit=limit.at_most or 0.0).filter(pl.col("session") == session)
-        rows += [
-            dg.TableRecord(
-                {
-                    "instrument": instrument,
-                    "ts": str(row["ts"]),
-                    "log_return": row["log_return"],
-                    "looks_like": row["looks_like"] or "",
-                }
-            )
-            for row in found.iter_rows(named=True)
-        ]
-    return rows
-
-
 def report(context: dg.AssetExecutionContext, dataset: Dataset, table: str, metadata: dict[str, int | str]) -> None:
     """Say in the run that a by-product was written."""
     context.log_event(dg.AssetMaterialization(dg.AssetKey([dataset.name, table]), metadata=metadata))
-
-
-def _shown(row: dict[str, str | float | None]) -> dict[str, str | float]:
-    return {name: "not due" if value is None else value for name, value in row.items()}
-
-
-def _bars(dataset: Dataset, timeframe: str | None) -> Bars:
-    base = Bars(dataset.timeframe)
-    return base if timeframe in (None, dataset.timeframe) else base.on(timeframe)

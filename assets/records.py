@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from engine.attribution import Attribution
     from engine.backtest import Plan
     from engine.report import PathResult
-    from engine.simulator.inputs import Market
+    from engine.simulator.inputs import Decisions, Market
     from engine.simulator.simulation import Simulation
 
 ATTRIBUTION = "attribution"
@@ -43,22 +43,25 @@ def frames(
     returns: pl.DataFrame,
     paths: "Sequence[PathResult]",
     document: Mapping[str, Any],
+    candidates: pl.DataFrame,
     bears: "Bears | None" = None,
+    decided: "Decisions | None" = None,
 ) -> Frames:
-    """What the tables hold of one strategy's scope, by table; `document` says what it ran with."""
+    """What the tables hold of one strategy's scope, by table; `document` says what it ran with, `decided` on which bars."""
     from engine.simulator import records
 
     of = (simulation, bars, plan.instruments)
     rows = {
         "plans": pl.DataFrame({"document": [json.dumps(document)]}),
-        "orders": records.orders_frame(*of).rename({"id": "order"}),
+        "orders": records.orders_frame(*of, decided).rename({"id": "order"}),
         "fills": records.fills_frame(*of).rename({"id": "fill"}),
-        "trades": records.trades_frame(*of).rename({"id": "trade"}),
+        "trades": records.trades_frame(*of, decided).rename({"id": "trade"}),
         "open_positions": records.positions_frame(*of).rename({"id": "trade"}),
         "rejections": records.rejections_frame(*of),
         "exchange_metrics": _with_reasons(records.metrics_frame(*of)),
         "equity": returns,
         "backtest_report": _report(paths, bears),
+        "candidates": candidates,
     }
     return {
         name: frame.with_columns(strategy=pl.lit(key), scope=pl.lit(scope)).select(*tables.table(name).columns)
@@ -160,6 +163,27 @@ def report_table(written: Frames) -> dg.MarkdownMetadataValue:
             lines.append(f"{judged[name]:,.4g} {unit}.")
         elif judged[reason]:
             lines.append(f"No {name.replace('_', ' ')}: {judged[reason]}.")
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def candidates_table(written: Frames) -> dg.MarkdownMetadataValue:
+    """How many setups a gate let pass and refused, by name and side, and why."""
+    asked = written["candidates"]
+    if asked.is_empty():
+        return dg.MetadataValue.md("No gate was asked.")
+    reasons = (
+        pl.when(pl.col("refused").list.len() == 0).then(pl.lit("passed")).otherwise(pl.col("refused").list.join(", "))
+    )
+    counted = asked.group_by("setup", "side", reasons.alias("verdict")).agg(n=pl.len(), score=pl.col("score").mean())
+    lines = [
+        "| setup | side | verdict | candidates | mean score |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {row['setup']} | {row['side']} | {row['verdict']} | {row['n']} | "
+            f"{'-' if row['score'] is None else format(row['score'], '.3f')} |"
+            for row in counted.sort("setup", "side", "verdict").iter_rows(named=True)
+        ),
+    ]
     return dg.MetadataValue.md("\n".join(lines))
 
 

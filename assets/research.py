@@ -1,7 +1,7 @@
 """What research computes for one strategy version or control, from its definition and its history.
 
-`history_of` reads, `plan_of` says what a run needs, `certify`, `backtest_of`, `trials_of` and
-`walk_of` compute, `measure` gathers every metric. The assets of strategies and the controls call
+`history_of` reads, `plan_of` says what a run needs, `backtest_of`, `trials_of` and `walk_of`
+compute, `measure` gathers every metric. The assets of strategies and the controls call
 the same functions, so a control meets exactly the gate that a strategy meets.
 """
 
@@ -16,17 +16,20 @@ import polars as pl
 from numpy.typing import NDArray
 
 from assets import inputs
+from assets.inputs import regime_terms
+from engine.evaluation import Memo
 from engine.history import History
-from engine.strategy import decide, warm_up_bars
 from engine.walk_forward import Window, windows
 from quality.contracts import Contract
 from quality.datasets import Dataset, Instrument
 from quality.evidence import Measurement, measured
 from quality.hashes import document_hash
-from quality.lookahead import PREFIX_BARS, Certificate, Law, certificate, next_bar_law, prefix_law
 from quality.policies import Costs
 from quality.risk import Guards
-from quality.strategies import StrategyConfiguration
+from quality.sizing import SIGNAL
+from quality.strategies import InUniverse, StrategyConfiguration
+from resources import columns
+from resources.columns import Columns
 from resources.errors import WindowNotCompleteError
 from resources.lake import Lake
 from resources.market import calendar_of, history
@@ -35,10 +38,11 @@ from resources.settings import numbers_hash
 
 if TYPE_CHECKING:
     from engine.backtest import Plan, Rate
+    from engine.regimes import RegimeRules
     from engine.report import Found, PathResult
     from engine.selection import Trial, Walked
+    from engine.simulator.inputs import Decisions, Market
     from engine.simulator.inputs import Instrument as SimulatedInstrument
-    from engine.simulator.inputs import Market
     from engine.simulator.simulation import Simulation
 
 BACKTEST = "backtest"
@@ -56,6 +60,8 @@ class Backtest(NamedTuple):
     returns: pl.DataFrame
     paths: "Sequence[PathResult]"
     bears: "Bears"
+    candidates: pl.DataFrame  # of its gate
+    decided: "Decisions"
 
 
 class Bears(NamedTuple):
@@ -78,11 +84,12 @@ def history_of(lake: Lake, project: Project, definition: StrategyDefinition, *, 
         lake,
         dataset,
         calendar_of(project, dataset),
-        instruments=[instrument.id for instrument in configuration.chosen_instruments(dataset)],
+        instruments=inputs.instruments_seen(definition, dataset),
         timeframe=configuration.timeframe,
         last=last,
         rates=tuple(configuration.fx.values()),
         magnify=configuration.magnify,
+        universe=configuration.instruments.universe if isinstance(configuration.instruments, InUniverse) else None,
     )
 
 
@@ -90,12 +97,12 @@ def plan_of(project: Project, definition: StrategyDefinition) -> "Plan":
     """What the YAML files say, as the engine wants it."""
     from engine.backtest import Plan
     from engine.costs import FeePeriod, FeeTier
-    from engine.simulator.inputs import PerShare, Rules, Slippage
+    from engine.simulator.inputs import Entry, PerShare, Rules, Size, Slippage
     from engine.simulator.scenario import exits_of, guards_of, size_of
 
     configuration = definition.configuration
     dataset, costs = project.datasets[configuration.dataset], project.costs[configuration.costs]
-    traded = configuration.chosen_instruments(dataset)
+    traded, size = configuration.chosen_instruments(dataset), configuration.size
     guards = guards_named(project, definition)
     fees = tuple(
         FeePeriod(_midnight_us(period.from_), tuple(FeeTier(**tier.model_dump()) for tier in period.tiers))
@@ -106,7 +113,7 @@ def plan_of(project: Project, definition: StrategyDefinition) -> "Plan":
         instruments=tuple(_instrument(one, costs) for one in traded),
         rules=Rules(
             cash=configuration.account.cash,
-            size=size_of(configuration.size.model_dump()),
+            size=Size("units", 1.0) if isinstance(size, str) else size_of(size.model_dump()),
             fees=fees or (FeePeriod(_SINCE_EVER_US, (FeeTier(0.0, 0.0, 0.0),)),),
             borrow_bps_per_day=costs.borrow_bps_per_day,
             exits=exits_of(configuration.exits.document),
@@ -117,11 +124,35 @@ def plan_of(project: Project, definition: StrategyDefinition) -> "Plan":
             liquidate_on_last=costs.liquidate_on == "last",
             delisting_recovery=costs.delisting_recovery,
             guards=guards_of(guards.model_dump(by_alias=True) if guards else {}),
+            entry=Entry(**configuration.order.model_dump(exclude={"rebalance_band"})),
+            rebalance_band=configuration.order.rebalance_band,
         ),
         rates=_rates(configuration, dataset),
         delisted={one.id: one.delisted for one in traded if one.delisted},
         magnify=configuration.magnify,
+        sized=size != SIGNAL,
         capital=configuration.account.capital,
+        regimes=regime_rules(project, configuration),
+    )
+
+
+def regime_rules(project: Project, configuration: StrategyConfiguration) -> "RegimeRules":
+    """How its regimes are told and what they allow; a strategy that says nothing of them has them recorded."""
+    from engine.regimes import CLASSIFIERS, DEFAULT_CLASSIFIER, RegimeRules, Terms
+
+    said = configuration.regimes
+    classifier = said.classifier if said else DEFAULT_CLASSIFIER
+    return RegimeRules(
+        classifier=classifier,
+        length=(said and said.length) or CLASSIFIERS[classifier].length,
+        timeframe=(said and said.timeframe) or configuration.timeframe,
+        terms=None
+        if said is None
+        else {
+            name: Terms(frozenset(terms.allowed_signals), terms.size, terms.cash)
+            for name, terms in regime_terms(project, configuration).items()
+        },
+        min_confidence=said.min_confidence if said else 0.0,
     )
 
 
@@ -130,12 +161,13 @@ def plan_document(project: Project, definition: StrategyDefinition, params: Mapp
     configuration = definition.configuration
     dataset = project.datasets[configuration.dataset]
     guards = guards_named(project, definition)
-    said = configuration.model_dump(mode="json", include={"timeframe", "account", "size", "fx", "magnify"})
+    said = configuration.model_dump(mode="json", include={"timeframe", "account", "size", "order", "fx", "magnify"})
     return {
         "params": dict(params),
         **said,
         "exits": configuration.exits.document,
         "risk": guards.model_dump(mode="json", by_alias=True) if guards else {},
+        "regimes": _regimes_document(project, configuration),
         "costs": project.costs[configuration.costs].model_dump(mode="json", by_alias=True, exclude_none=True),
         "path": JUDGED_PATH,
         "instruments": {
@@ -143,6 +175,13 @@ def plan_document(project: Project, definition: StrategyDefinition, params: Mapp
             for one in configuration.chosen_instruments(dataset)
         },
     }
+
+
+def _regimes_document(project: Project, configuration: StrategyConfiguration) -> dict[str, Any]:
+    terms = {name: one.model_dump(mode="json") for name, one in regime_terms(project, configuration).items()}
+    rules = regime_rules(project, configuration)
+    told = {name: getattr(rules, name) for name in ("classifier", "length", "timeframe", "min_confidence")}
+    return {**told, "terms": terms if configuration.regimes else None}
 
 
 def guards_named(project: Project, definition: StrategyDefinition) -> Guards | None:
@@ -197,70 +236,40 @@ def identity_of(project: Project, definition: StrategyDefinition) -> str:
     return document_hash([definition.code_hash, definition.configuration_hash, traded, numbers_hash()])
 
 
-def certify(project: Project, definition: StrategyDefinition, past: History, plan: "Plan") -> Certificate:
-    """Prove every law on every instrument."""
-    from engine import backtest
-    from engine.simulator.inputs import SIGNALS
-    from engine.simulator.simulation import simulate as simulate_bars
-
-    strategy = definition.signal(**definition.configuration.parameters())
-    on = backtest.grid(past, plan)
-    decided = backtest.decisions(strategy, past, plan, on)
-    rows = (max(0, on.bars.ts.size - PREFIX_BARS), on.bars.ts.size)
-    bars, decided = backtest.part(on, decided, rows)
-    signals = {name: getattr(decided, name) for name in SIGNALS}
-
-    present = np.isfinite(bars.closes)  # nothing is decided where an instrument has no bar
-
-    def simulate(changed: Mapping[str, Any]) -> dict[str, Any]:
-        kept = {name: values & present for name, values in changed.items()}
-        result = simulate_bars(bars, decided._replace(**kept), plan.instruments, plan.rules)
-        return {"equity": result.equity, "cash": result.cash, "gross_exposure": result.gross_exposure}
-
-    next_bar = next_bar_law(simulate, signals)
-    needed = warm_up_bars(strategy, plan.timeframe, features=dict.fromkeys(past.features, 0))
-    laws, checked = {}, 0
-    for instrument, frames in past.frames.items():
-        prefix = prefix_law(
-            lambda cut: decide(strategy, cut, plan.timeframe), frames, timeframe=plan.timeframe, history=needed
-        )
-        laws[instrument] = [_on_enough_bars(prefix, frames[plan.timeframe].height), next_bar]
-        checked += min(PREFIX_BARS, frames[plan.timeframe].height)
-    return certificate(definition.configuration.key, laws, bars_checked=checked, code=identity_of(project, definition))
+def columns_of(lake: Lake, past: History, plan: "Plan") -> Columns:
+    """What remembers the columns of this history, from one run to the next too."""
+    peers = [instrument.id for instrument in plan.instruments]
+    return columns.beside(lake, past.frames, peers=peers, members=past.members)
 
 
-def _on_enough_bars(law: Law, n_bars: int) -> Law:
-    if law.passed and n_bars < PREFIX_BARS:
-        return law.model_copy(
-            update={"passed": False, "detail": f"only {n_bars} bars to prove it on, {PREFIX_BARS} are needed"}
-        )
-    return law
-
-
-def backtest_of(definition: StrategyDefinition, past: History, plan: "Plan") -> Backtest:
+def backtest_of(definition: StrategyDefinition, past: History, plan: "Plan", *, memo: Memo | None = None) -> Backtest:
     from engine import backtest, report
+    from engine.candidates import all_candidates
 
     strategy = definition.signal(**definition.configuration.parameters())
     on = backtest.grid(past, plan)
-    decided = backtest.decisions(strategy, past, plan, on)
+    decided = backtest.decisions(strategy, past, plan, on, memo=memo)
     simulation = backtest.run(on, decided, plan)
     returns = backtest.session_returns(simulation, on.sessions, of=past.sessions, cash=plan.rules.cash)
     bears = Bears(report.break_even_cost_multiple(on, decided, plan), report.capacity(on, decided, plan))
-    return Backtest(simulation, on.bars, returns, report.paths(on, decided, plan), bears)
+    asked = all_candidates(strategy, past, plan)
+    return Backtest(simulation, on.bars, returns, report.paths(on, decided, plan), bears, asked, decided)
 
 
 def trades_of(result: Backtest, plan: "Plan") -> pl.DataFrame:
     """Its closed round trips."""
     from engine.simulator.records import trades_frame
 
-    return trades_frame(result.simulation, result.bars, plan.instruments)
+    return trades_frame(result.simulation, result.bars, plan.instruments, result.decided)
 
 
-def trials_of(definition: StrategyDefinition, past: History, plan: "Plan") -> "list[Trial]":
+def trials_of(
+    definition: StrategyDefinition, past: History, plan: "Plan", *, memo: Memo | None = None
+) -> "list[Trial]":
     """Every parameter set over the full span."""
     from engine.selection import trials
 
-    return trials(definition.signal, parameter_sets(definition), past, plan, of=past.sessions)
+    return trials(definition.signal, parameter_sets(definition), past, plan, of=past.sessions, memo=memo)
 
 
 def windows_of(definition: StrategyDefinition, sessions: Sequence[date]) -> list[WindowSessions]:
@@ -296,7 +305,9 @@ def window_called(name: str, project: Project, definition: StrategyDefinition, l
     return complete[name]
 
 
-def walk_of(definition: StrategyDefinition, past: History, plan: "Plan", window: WindowSessions) -> "Walked":
+def walk_of(
+    definition: StrategyDefinition, past: History, plan: "Plan", window: WindowSessions, *, memo: Memo | None = None
+) -> "Walked":
     from engine.selection import walk
 
     return walk(
@@ -306,6 +317,7 @@ def walk_of(definition: StrategyDefinition, past: History, plan: "Plan", window:
         plan,
         in_sample=window.in_sample,
         out_of_sample=window.out_of_sample,
+        memo=memo,
     )
 
 
@@ -345,7 +357,7 @@ def measure(
     certified: bool,
 ) -> dict[str, Measurement]:
     """Every metric that is measured today, by the names of `quality.evidence.METRICS`; `bears` are values and reasons."""
-    from engine.scorecard import backtest_metrics, overfitting_metrics, walk_forward_metrics
+    from engine.scorecard import backtest_metrics, overfitting_metrics, regime_metrics, walk_forward_metrics
 
     dataset = project.datasets[definition.configuration.dataset]
     per_year = project.promotion.periods_per_year[dataset.calendar]
@@ -357,6 +369,11 @@ def measure(
             backtest_metrics(returns, trades, periods_per_year=per_year),
             table="trades",
             reasons=_why_not_traded(trades),
+        ),
+        **measured(
+            regime_metrics(trades, cash=definition.configuration.account.cash),
+            table="trades",
+            reasons={"net_return_worst_regime": "no trade was closed in a regime that is known"},
         ),
         **measured(
             {name: math.nan if value is None else value for name, (value, _) in bears.items()},

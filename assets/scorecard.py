@@ -38,7 +38,10 @@ def scorecards(project: Project) -> list[dg.AssetsDefinition]:
         read = inputs.read_by(lake, "backtest", key)
         inputs.record(lake, "scorecard", {key: current}, run_id=context.run.run_id, read=read)
         return dg.MaterializeResult(
-            metadata={name: _shown(one) for name, one in metrics.items()},
+            metadata={
+                **{name: _shown(one) for name, one in metrics.items()},
+                "by_regime": regime_table(lake.read("trades", strategy=key, scope=research.BACKTEST)),
+            },
             check_results=[inputs_current.research_check(lake, project, "scorecard")],
         )
 
@@ -73,6 +76,22 @@ def measure_from(lake: Lake, project: Project, definition: StrategyDefinition, *
         bears=_borne(lake.read("backtest_report", strategy=key, scope=research.BACKTEST)),
         certified=not certified.is_empty() and bool(certified["passed"].all()),
     )
+
+
+def regime_table(trades: pl.DataFrame) -> dg.MarkdownMetadataValue:
+    """The results of a backtest's trades by the regime at their entry."""
+    from engine.scorecard import by_regime
+
+    lines = [
+        "| regime | trades | win rate | PnL | profit factor |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {row['regime'] or 'not known'} | {row['trades']} | {row['win_rate']:.1%} | {row['pnl']:,.2f} | "
+            f"{row['profit_factor']:.3g} |"
+            for row in by_regime(trades).iter_rows(named=True)
+        ),
+    ]
+    return dg.MetadataValue.md("\n".join(lines))
 
 
 def _borne(report: pl.DataFrame) -> dict[str, tuple[float | None, str | None]]:

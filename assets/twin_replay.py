@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 
 from assets import inputs, research
+from assets.computed import computed_apart
 from quality.datasets import ROUND_THE_CLOCK
 from quality.hashes import document_hash
 from resources.lake import Lake
@@ -73,7 +74,8 @@ def twin_replays(project: Project) -> list[dg.AssetsDefinition]:
     )
     def twin_replay(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
         current = inputs_of(lake)
-        found = [replay(lake, project, cell) for cell in sampled(lake, project, seed=current)]
+        cells = sampled(lake, project, seed=current)
+        found = [computed_apart(replay, lake, project, project.strategies[cell.strategy], cell) for cell in cells]
         inputs.record(lake, "twin_replay", {inputs.ALL: current}, run_id=context.run.run_id)
         return dg.MaterializeResult(
             metadata={
@@ -101,9 +103,8 @@ def sampled(lake: Lake, project: Project, *, seed: str) -> list[Cell]:
     return [cell._replace(params=json.loads(str(cell.params))) for cell in spread[:CELLS]]
 
 
-def replay(lake: Lake, project: Project, cell: Cell) -> Replayed:
+def replay(lake: Lake, project: Project, definition: StrategyDefinition, cell: Cell) -> Replayed:
     """The first bars of a window, three times."""
-    definition = project.strategies[cell.strategy]
     row = lake.read("windows", strategy=cell.strategy, window=cell.window).row(0, named=True)
     past = research.history_of(lake, project, definition, last=row["oos_last"])
     return compared(project, definition, past, cell, first=row["oos_first"])
@@ -121,6 +122,8 @@ def compared(project: Project, definition: StrategyDefinition, past: "History", 
     plan = _of_one_tier(research.plan_of(project, definition))
     if plan.rates:
         return Replayed(cell, "nothing: the twin knows no rates between currencies", [])
+    if plan.rules.guards.loss_streak_cooldown is not None:
+        return Replayed(cell, "nothing: losing streaks are counted by regime, which a scenario does not know", [])
     on = backtest.grid(past, plan)
     decided = backtest.decisions(definition.signal(**cell.params), past, plan, on)
     begin = on.rows(first, first)[0]

@@ -2,8 +2,9 @@
 
 import dagster as dg
 
-from assets import inputs, inputs_current, records, research
+from assets import computed, inputs, inputs_current, records, research
 from assets.backtest import dataset_of, definition_of, market_deps
+from assets.computed import computed_apart
 from assets.partitions import STRATEGY_WINDOWS
 from quality import tables
 from resources.lake import Lake
@@ -35,31 +36,25 @@ def walk_forwards(project: Project) -> list[dg.AssetsDefinition]:
         of = inputs.held(lake, dataset_of(project, definition))
         current = inputs.research(project, definition, lake, last=last, of=of)
 
-        past = research.history_of(lake, project, definition, last=last)
-        plan = research.plan_of(project, definition)
-        walked = research.walk_of(definition, past, plan, window)
-        row = research.window_row(key, window, walked, n_sets=len(research.parameter_sets(definition)))
-
-        ran = walked._asdict()
-        document = research.plan_document(project, definition, ran.pop("chosen").params)
-        written = records.frames(key, name, plan=plan, document=document, **ran)
-        records.write(lake, key, name, written)
-        explained = records.attributed(written, walked.simulation, plan)
-        lake.replace("windows", tables.frame("windows", [row]), strategy=key, window=name)
+        walked = computed_apart(computed.walk, lake, project, definition, window=window)
+        records.write(lake, key, name, walked.written)
+        lake.replace("windows", tables.frame("windows", [walked.row]), strategy=key, window=name)
         read = inputs.read_until(of.receipts, last)
         inputs.record(lake, "walk_forward", {f"{key}|{name}": current}, run_id=context.run.run_id, read=read)
         return dg.MaterializeResult(
             check_results=[
                 inputs_current.research_check(lake, project, "walk_forward"),
-                records.attribution_check(["walk_forward"], explained),
+                records.attribution_check(["walk_forward"], walked.explained),
             ],
             metadata={
                 "in_sample": f"{window.in_sample[0]} to {window.in_sample[-1]}",
                 "out_of_sample": f"{window.out_of_sample[0]} to {window.out_of_sample[-1]}",
-                "chosen": row["params"],
-                "n_sets": row["n_sets"],
-                "oos_net_return": row["oos_net_return"],
-                "report": records.report_table(written),
+                "chosen": walked.row["params"],
+                "n_sets": walked.row["n_sets"],
+                **walked.columns,
+                "oos_net_return": walked.row["oos_net_return"],
+                "report": records.report_table(walked.written),
+                "candidates": records.candidates_table(walked.written),
                 "equity": records.sparkline(walked.returns["equity"].to_list()),
             },
         )

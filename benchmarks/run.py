@@ -26,6 +26,8 @@ BENCHMARKS = {
     "read_instrument": "benchmarks.market_data:read_instrument",
     "reingest_day_100": "benchmarks.market_data:reingest_day_100",
     "check_2m": "benchmarks.check_2m:check_2m",
+    "features_14m": "benchmarks.features:features_14m",
+    "signals_1000": "benchmarks.features:signals_1000",
     "one_symbol_typical": "benchmarks.simulator:one_symbol_typical",
     "one_symbol_everything": "benchmarks.simulator:one_symbol_everything",
     "one_symbol_from_closes": "benchmarks.simulator:one_symbol_from_closes",
@@ -33,6 +35,7 @@ BENCHMARKS = {
     "shared_account": "benchmarks.simulator:shared_account",
     "sweep_1000": "benchmarks.simulator:sweep_1000",
     "step_from_python": "benchmarks.simulator:step_from_python",
+    "certificate_140k": "benchmarks.lookahead:certificate_140k",
     "compile_cold": "benchmarks.simulator:compile_cold",
     "compile_cached": "benchmarks.simulator:compile_cached",
 }

@@ -25,20 +25,30 @@ from numpy.typing import NDArray
 from engine.bars import PRICES
 from engine.causal import Bars
 from engine.errors import UnusableBarError
+from engine.evaluation import Memo
 from engine.history import History
 from engine.indicators import atr as average_true_range
+from engine.regimes import UNSAID, RegimeRules, classified, judged
 from engine.simulator import inputs
 from engine.simulator.checks import check
 from engine.simulator.drivers import run_sweep
 from engine.simulator.packing import signals_of, tape_of
 from engine.simulator.simulation import Simulation, simulate
 from engine.sleeves import simulate_sleeves
-from engine.strategy import Strategy, decide
+from engine.strategy import Market, Strategy, asked, decide, refusal
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Truths = NDArray[np.bool_]
 _SIGNALS = {"enter": "enter_long", "exit": "exit_long", "enter_short": "enter_short", "exit_short": "exit_short"}
+_NUMBERS = {
+    "stop": "stop_distances",
+    "strength": "strengths",
+    "confidence": "confidences",
+    "target": "targets",
+    "weight": "weights",
+    "bias": "biases",
+}
 _DAILY = "1d"
 Read = TypeVar("Read")
 
@@ -59,7 +69,9 @@ class Plan(NamedTuple):
     rates: Mapping[str, Rate] = MappingProxyType({})  # by instrument that settles in other money than the account
     delisted: Mapping[str, date] = MappingProxyType({})  # by instrument, its last session
     magnify: str | None = None  # the timeframe of the bars that say which way the price went inside a bar
+    sized: bool = True  # somebody says how much an entry is; the signal itself where it says targets or weights
     capital: Literal["shared", "sleeves"] = "shared"  # sleeves: an equal part of the cash each, and accounts apart
+    regimes: RegimeRules | None = None  # None: nobody looks
 
 
 class Grid(NamedTuple):
@@ -69,6 +81,8 @@ class Grid(NamedTuple):
     sessions: pl.Series  # Date, one per bar
     embargoed: Truths
     rows_of: tuple[Integers, ...]  # by instrument: where its own bars lie on the clock
+    regimes: Floats | None = None  # by number; NaN where not known
+    regime_confidences: Floats | None = None
 
     def rows(self, first: date, last: date) -> tuple[int, int]:
         """The half-open range of bars in the sessions from `first` to `last`, both included."""
@@ -114,24 +128,95 @@ def grid(history: History, plan: Plan) -> Grid:
         sessions=clock["session"],
         embargoed=np.column_stack([_embargoed(history, instrument, clock) for instrument in ids]),
         rows_of=rows_of,
+        **_regimes(history, plan, rows_of, clock.height),
     )
 
 
-def decisions(strategy: Strategy, history: History, plan: Plan, on: Grid) -> inputs.Decisions:
+def decisions(
+    strategy: Strategy, history: History, plan: Plan, on: Grid, *, memo: Memo | None = None
+) -> inputs.Decisions:
     """What the strategy decides on each bar's close, on the grid; False where an instrument has no bar.
 
-    An entry is a decision on its exits too: while an average true range of theirs is not warm, nothing is entered.
+    An entry is a decision on its exits too: while an average true range of theirs is not warm, nothing is entered. Nor
+    is anything while no regime is known that something hangs on; later one that is not allowed refuses, and is recorded.
+    `memo` keeps columns from one strategy to the next on the same history.
     """
     cold = _warm_up_of(plan.rules.exits)
     signals: dict[str, Any] = {name: np.zeros(on.bars.closes.shape, dtype=np.bool_) for name in _SIGNALS.values()}
+    numbers = {name: np.full(on.bars.closes.shape, np.nan) for name in _NUMBERS.values()}
+    setups, names = np.full(on.bars.closes.shape, UNSAID), dict[str, int]()
+    peers = [instrument.id for instrument in plan.instruments]
+    columns = asked(strategy, history.frames[peers[0]], plan.timeframe)  # once for all: they are the same of each
     for column, (instrument, rows) in enumerate(zip(plan.instruments, on.rows_of, strict=True)):
-        decided = decide(strategy, history.frames[instrument.id], plan.timeframe)
+        frames = history.frames[instrument.id]
+        market = Market(instrument.id, history.frames, peers, history.members, memo)
+        decided = decide(strategy, frames, plan.timeframe, market, signals=columns)
+        decided = _of_members(decided, history, instrument.id)
+        _heard_by_somebody(strategy, decided, plan)
         for signal, name in _SIGNALS.items():
             signals[name][rows, column] = decided[signal].to_numpy()
         for name in ("enter_long", "enter_short"):
             signals[name][rows[:cold], column] = False
-    none = np.full(on.bars.closes.shape, np.nan)
-    return inputs.Decisions(**signals, stop_distances=none, embargoed=on.embargoed)
+        for number, name in _NUMBERS.items():
+            numbers[name][rows, column] = decided[number].to_numpy()
+        for name in decided["setup"].drop_nulls().unique(maintain_order=True):
+            names.setdefault(name, len(names))
+        setups[rows, column] = decided["setup"].replace_strict(names, default=UNSAID, return_dtype=pl.Int64).to_numpy()
+        numbers["stop_distances"][rows, column] /= frames[plan.timeframe]["factor"].to_numpy()  # seen adjusted
+    stops = numbers.pop("stop_distances")
+    said: dict[str, Any] = {name: None if np.isnan(values).all() else values for name, values in numbers.items()}
+    told = inputs.Decisions(**signals, **said, stop_distances=stops, embargoed=on.embargoed)
+    return _in_regimes(plan, on, told._replace(setups=setups, setup_names=tuple(names)) if names else told)
+
+
+def _in_regimes(plan: Plan, on: Grid, decided: inputs.Decisions) -> inputs.Decisions:
+    """The same decisions, with the regime of every bar and what it makes of them."""
+    if plan.regimes is None or on.regimes is None or on.regime_confidences is None:
+        return decided
+    setups = np.full(on.regimes.shape, UNSAID) if decided.setups is None else decided.setups
+    verdict = judged(plan.regimes, on.regimes, on.regime_confidences, setups, decided.setup_names)
+    decided = decided._replace(
+        regimes=on.regimes, regime_names=plan.regimes.names, regime_confidences=on.regime_confidences
+    )
+    if verdict is None:
+        return decided
+    known = np.logical_or.accumulate(np.isfinite(on.regimes), axis=0)
+    return decided._replace(
+        enter_long=decided.enter_long & known, enter_short=decided.enter_short & known, **verdict._asdict()
+    )
+
+
+def _of_members(decided: pl.DataFrame, history: History, instrument: str) -> pl.DataFrame:
+    """Who is no member of the universe in a session is not entered in it, and of targets holds nothing."""
+    if history.members is None:
+        return decided
+    sessions = history.raw[instrument].select("ts", "session")
+    own = history.members.filter(pl.col("instrument") == instrument).select("session", member=pl.lit(value=True))
+    joined = sessions.join(own, on="session", how="left", maintain_order="left").select("ts", "member")
+    may = pl.col("member").fill_null(value=False)
+    return (
+        decided.join(joined, on="ts", how="left", maintain_order="left")
+        .with_columns(
+            *(pl.col(name) & may for name in ("enter", "enter_short")),
+            *(pl.when(may | pl.col(name).is_null()).then(pl.col(name)).otherwise(0.0) for name in ("target", "weight")),
+        )
+        .drop("member")
+    )
+
+
+def _heard_by_somebody(strategy: Strategy, decided: pl.DataFrame, plan: Plan) -> None:
+    """Refuse what a strategy says and the plan does not listen to."""
+
+    def says(*names: str) -> bool:
+        return any(decided[name].fill_null(value=False).any() if decided[name].dtype == pl.Boolean
+                   else decided[name].is_not_null().any() for name in names)  # fmt: skip
+
+    if says("stop") and not (plan.rules.exits.stop or inputs.Stop()).distances:
+        raise refusal(strategy, "says a stop, and nothing listens: write `stop: signal` under exits")
+    if says("target", "weight") and plan.sized:
+        raise refusal(strategy, "says how much is to be held, and a size says it too: write `size: signal`")
+    if says("enter", "enter_short") and not plan.sized:
+        raise refusal(strategy, "enters, and `size: signal` leaves how much to it: write a sizer")
 
 
 def _warm_up_of(exits: inputs.Exits) -> int:
@@ -186,7 +271,7 @@ def sweep(
     """`run` on the bars `rows` for each of so many decisions; gives what `read` makes of each equity curve.
 
     One market is laid out once, and memory does not grow with their number: decisions are made when their turn comes,
-    and curves are written over.
+    and curves are written over. Decisions that say more than signals are run one by one.
     """
     first, end = rows
     if plan.capital == "sleeves":  # an account for each instrument: nothing is shared between their runs
@@ -194,19 +279,37 @@ def sweep(
     bars, silent = _heard(on, _silent(on), (first, end))
     check(bars, silent, plan.instruments, plan.rules)
 
+    eloquent: list[int] = []
+
     def write(k: int, signals: NDArray[np.int8]) -> None:
-        said = signals_of(_heard(on, decide_on[k](), rows)[1])
+        decided = decide_on[k]()
+        if says_more(decided):
+            eloquent.append(k)
+            return
+        said = signals_of(_heard(on, decided, rows)[1])
         if said.size:
             signals[:] = said
 
     tape = tape_of(bars, silent, plan.instruments, plan.rules)
-    return run_sweep(tape, plan.rules.cash, write, len(decide_on), read=lambda equity: read(equity[first:]))
+    found = run_sweep(tape, plan.rules.cash, write, len(decide_on), read=lambda equity: read(equity[first:]))
+    for k in eloquent:
+        found[k] = read(run(on, decide_on[k](), plan, rows=rows).equity)
+    return found
+
+
+def says_more(decided: inputs.Decisions) -> bool:
+    """Do these decisions move money by more than signals: by stops, targets or what a regime makes of sizes?
+
+    Regimes alone are those of the grid, the same for all.
+    """
+    moving = (decided.multipliers, decided.refusals, decided.targets, decided.weights)
+    return any(column is not None for column in moving) or not np.isnan(decided.stop_distances).all()
 
 
 def _silent(on: Grid) -> inputs.Decisions:
     nothing: dict[str, Any] = {name: np.zeros(on.bars.closes.shape, dtype=np.bool_) for name in inputs.SIGNALS}
     none = np.full(on.bars.closes.shape, np.nan)
-    return inputs.Decisions(**nothing, stop_distances=none, embargoed=on.embargoed)
+    return inputs.Decisions(**nothing, stop_distances=none, embargoed=on.embargoed, regimes=on.regimes)
 
 
 def _heard(on: Grid, decided: inputs.Decisions, rows: tuple[int, int]) -> tuple[inputs.Market, inputs.Decisions]:
@@ -215,6 +318,9 @@ def _heard(on: Grid, decided: inputs.Decisions, rows: tuple[int, int]) -> tuple[
     bars, on_them = part(on, decided, (0, end))
     inside = np.arange(end)[:, None] >= first
     heard: dict[str, Any] = {name: getattr(on_them, name) & inside for name in inputs.SIGNALS}
+    for name in ("targets", "weights"):
+        if (wanted := getattr(on_them, name)) is not None:
+            heard[name] = np.where(inside, wanted, np.nan)
     return bars, on_them._replace(**heard)
 
 
@@ -283,6 +389,17 @@ def _laid_out(columns: Sequence[Floats], rows_of: Sequence[NDArray[np.int64]], h
     for column, (values, rows) in enumerate(zip(columns, rows_of, strict=True)):
         laid_out[rows, column] = values
     return laid_out
+
+
+def _regimes(history: History, plan: Plan, rows_of: Sequence[Integers], height: int) -> dict[str, Floats]:
+    if plan.regimes is None:
+        return {}
+    found = [classified(plan.regimes, history.frames[one.id], plan.timeframe) for one in plan.instruments]
+    numbers, confidences = zip(*found, strict=True)
+    return {
+        "regimes": _laid_out(numbers, rows_of, height),
+        "regime_confidences": _laid_out(confidences, rows_of, height),
+    }
 
 
 def _embargoed(history: History, instrument: str, clock: pl.DataFrame) -> Truths:

@@ -11,6 +11,8 @@ session's open; none reaches past its session's close.
 """
 
 import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -22,18 +24,19 @@ Ints = NDArray[np.int64]
 PRICES = ("open", "high", "low", "close")
 COLUMNS = (*PRICES, "volume")
 HOUR_US = 3_600_000_000
-_UTC_US = pl.Datetime("us", "UTC")
+UTC_US = pl.Datetime("us", "UTC")
 _FOLDED = pl.Schema(
     {
         "session": pl.Date(),
-        "ts": _UTC_US,
-        "known_at": _UTC_US,
+        "ts": UTC_US,
+        "known_at": UTC_US,
         **dict.fromkeys(COLUMNS, pl.Float64()),
         "n_base": pl.Int32(),
         "n_due": pl.Int32(),
         "complete": pl.Boolean(),
     }
 )
+_SINCE = datetime(2020, 1, 1, tzinfo=UTC)
 _UNITS_US = {"s": 1_000_000, "m": 60_000_000, "h": HOUR_US, "d": 24 * HOUR_US, "w": 7 * 24 * HOUR_US}
 
 
@@ -50,6 +53,31 @@ def timeframe_us(timeframe: str) -> int:
     if match is None:
         raise UnknownTimeframeError(timeframe)
     return int(match[1]) * _UNITS_US[match[2]]
+
+
+def bars_closing_at(closes: Sequence[float], timeframe: str) -> pl.DataFrame:
+    """Bars without a gap around the clock, made of their closes: each opens where the one before closed.
+
+    A frame as `engine.strategy.decide` takes it, to try a strategy on; volumes are 1.
+
+    Raises:
+        UnknownTimeframeError: as `timeframe_us`.
+    """
+    step = timedelta(microseconds=timeframe_us(timeframe))
+    frame = pl.DataFrame({"close": pl.Series(closes, dtype=pl.Float64)}).with_row_index("n")
+    opens = pl.col("close").shift(1).fill_null(pl.col("close"))
+    ts = (pl.lit(_SINCE, UTC_US) + pl.col("n") * step).cast(UTC_US)
+    return frame.select(
+        session=ts.dt.date(),
+        ts=ts,
+        known_at=ts + step,
+        open=opens,
+        high=pl.max_horizontal(opens, "close"),
+        low=pl.min_horizontal(opens, "close"),
+        close="close",
+        volume=pl.lit(1.0),
+        factor=pl.lit(1.0),
+    )
 
 
 def resample(bars: pl.DataFrame, due: pl.DataFrame, *, timeframe: str, min_share: float) -> pl.DataFrame:
@@ -86,7 +114,7 @@ def resample(bars: pl.DataFrame, due: pl.DataFrame, *, timeframe: str, min_share
     return pl.DataFrame(
         {
             "session": due["session"].gather(starts[held]),
-            "ts": pl.Series(buckets[starts[held]]).cast(_UTC_US),
+            "ts": pl.Series(buckets[starts[held]]).cast(UTC_US),
             "known_at": due["known_at"].gather(ends[held] - 1),
             "open": values["open"][first],
             "high": np.maximum.reduceat(values["high"], first),
@@ -111,7 +139,7 @@ def due_in(due: pl.DataFrame, timeframe: str) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "session": due["session"].gather(starts),
-            "ts": pl.Series(buckets[starts], dtype=pl.Int64).cast(_UTC_US),
+            "ts": pl.Series(buckets[starts], dtype=pl.Int64).cast(UTC_US),
             "known_at": due["known_at"].gather(last),
         }
     )

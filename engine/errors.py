@@ -8,6 +8,7 @@ EngineError
     ├── FinerTimeframeError            a shorter timeframe asked for on a longer one
     ├── FutureReferenceError           a lag that names a bar not yet known
     ├── MissingTimeframeError          a timeframe without bars
+    ├── NotYetKnownError               a bar past the current one, or before the first
     ├── NotFiniteError                 NaN or infinity where every value must be a number
     ├── OutOfBoundsError               an argument outside what is allowed
     ├── UnalignedError                 arrays that must share a shape and do not
@@ -19,6 +20,16 @@ EngineError
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+
+
+def nearest_name(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """The known name that `name` was probably meant to be; of those alike, the one of the same letters.
+
+    >>> nearest_name("art", ["atr", "var"])
+    'atr'
+    """
+    matches = get_close_matches(name, known, cutoff=cutoff)
+    return next((match for match in matches if sorted(match) == sorted(name)), matches[0] if matches else None)
 
 
 class EngineError(Exception):
@@ -60,6 +71,13 @@ class FutureReferenceError(InvalidInputError):
         super().__init__(f"lag({bars!r}) is no bar of the past: write a whole number of bars, 0 or more")
 
 
+class NotYetKnownError(InvalidInputError):
+    def __init__(self, at: object, *, known: int) -> None:
+        super().__init__(
+            f"bar {at} asked for, and {known} bars are known: -1 is the bar that has just closed, -{known} the first"
+        )
+
+
 class MissingTimeframeError(InvalidInputError):
     def __init__(self, timeframe: str, *, known: Iterable[str]) -> None:
         super().__init__(f"there are no {timeframe} bars, only {', '.join(known) or 'none'}: use one of these")
@@ -96,8 +114,8 @@ class UnalignedError(InvalidInputError):
 class UnknownNameError(InvalidInputError):
     def __init__(self, what: str, name: str, *, known: Iterable[str]) -> None:
         names = sorted(known)
-        nearest = get_close_matches(name, names, n=1, cutoff=0.4)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(names) or 'none'}"
+        nearest = nearest_name(name, names, cutoff=0.4)
+        hint = f"did you mean {nearest!r}?" if nearest else f"known are {', '.join(names) or 'none'}"
         super().__init__(f"unknown {what} {name!r}: {hint}")
 
 

@@ -11,6 +11,8 @@ An order that was refused has the same answers, as far as it came.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from engine.scorer import Components
+
 Row = Mapping[str, Any]
 _SIZED_BY = {
     "units": "{quantity} units, whatever the equity",
@@ -25,7 +27,13 @@ _SIZED_BY = {
 
 
 def explained(
-    plan: Row, order: Row, *, trade: Row | None, fills: Sequence[Row], protection: Sequence[Row]
+    plan: Row,
+    order: Row,
+    *,
+    trade: Row | None,
+    fills: Sequence[Row],
+    protection: Sequence[Row],
+    candidates: Sequence[Row] = (),
 ) -> dict[str, Any]:
     """The three answers to one entry order.
 
@@ -35,9 +43,10 @@ def explained(
         trade: what became of it, of `trades` or `open_positions`; None where nothing filled.
         fills: those of the trade, in order.
         protection: the rows of `orders` that protected it.
+        candidates: what the strategy's gate was asked on that close, rows of `candidates`.
     """
     return {
-        "entered": _entered(plan, order, trade),
+        "entered": {**_entered(plan, order, trade), "candidates": [_scored(one) for one in candidates]},
         "size": _size(plan, order),
         "route": _route(plan, order, trade, fills, protection),
     }
@@ -49,9 +58,12 @@ def _entered(plan: Row, order: Row, trade: Row | None) -> dict[str, Any]:
         "instrument": order["instrument"],
         "signal": {"buy": "long", "sell": "short"}.get(order["side"] or "", "both sides at once"),
         "params": plan["params"],
+        "setup": order["setup"],
+        "bias": order["bias"],
         "strength": order["strength"],
         "confidence": order["confidence"],
         "regime": order["regime"],
+        "regime_confidence": order["regime_confidence"],
         "decided_on": order["decided_on"],
         "decided_ts": order["decided_ts"],
         "known": {
@@ -63,6 +75,16 @@ def _entered(plan: Row, order: Row, trade: Row | None) -> dict[str, Any]:
             "volume": held.get("volume_at_entry"),
         },
     }
+
+
+def _scored(candidate: Row) -> dict[str, Any]:
+    """A candidate, and beside each component's value what it has in the score."""
+    said = {name: candidate[name] for name in ("setup", "side", "at_least", "score", "bias", "refused")}
+    parts = {
+        name: {"value": candidate[name], "share": share}
+        for name, share in zip(Components._fields, candidate["weights"], strict=True)
+    }
+    return {**said, "components": parts}
 
 
 def _size(plan: Row, order: Row) -> dict[str, Any]:

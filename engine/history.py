@@ -26,3 +26,4 @@ class History(NamedTuple):
     due: pl.DataFrame
     finer: Mapping[str, pl.DataFrame]
     features: Sequence[str] = ()
+    members: pl.DataFrame | None = None  # session instrument: who may be entered in it; everybody by default

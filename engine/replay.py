@@ -20,6 +20,9 @@ from engine.simulator.words import (
     EMBARGOED_DATA,
     EXIT,
     FREE,
+    LIMIT,
+    NONE,
+    REGIME_NOT_ALLOWED,
     SIGNAL,
 )
 
@@ -46,7 +49,7 @@ def scenario_of(
     """The scenario of a run of one account.
 
     Args:
-        made_with: `timeframe`, `size`, `exits`, `risk`, `costs` and `path`, in the words of the files.
+        made_with: `timeframe`, `size`, `exits`, `risk`, `costs`, `order`, `regimes` and `path`, in the words of the files.
         market: without rates between currencies and without mark bars, which no document of the twin has.
         simulation: what it made of the strategy's decisions, on all of `market`.
         instruments: of one half-spread.
@@ -131,16 +134,34 @@ def _decisions(made_with: Mapping[str, Any], simulation: Simulation, names: Sequ
     for order in orders[decided & ~np.isin(orders["reason"], _UNSEEN)]:
         on = {"bar": int(order["decided_on"]), "instrument": names[order["instrument"]]}
         if order["role"] == EXIT:
-            yield {**on, "do": "close"}
+            yield {**on, "do": "close"} | ({} if order["everything"] else {"quantity": float(order["requested"])})
             continue
         yield {**on, "do": "cancel"}  # a signal takes back what still rests of the one before
+        if order["reason"] == REGIME_NOT_ALLOWED:  # a scenario has no regimes
+            continue
         yield {
             **on,
             "do": "buy" if order["side"] > 0 else "sell",
-            "order": "market",
-            "size": made_with["size"],
+            **_sent(made_with, order),
+            **_sized(made_with, order),
             **made_with["exits"],
         }
+
+
+def _sent(made_with: Mapping[str, Any], order: Any) -> Document:
+    """How the decision's order was sent."""
+    if order["type"] != LIMIT:
+        return {"order": "market"}
+    told = made_with["order"]
+    more = {name: told[name] for name in ("ttl_bars", "post_only") if told.get(name)}
+    return {"order": "limit", "price": float(order["price"]), **more}
+
+
+def _sized(made_with: Mapping[str, Any], order: Any) -> Document:
+    """By the sizer; or as told, where a target said how much, or a regime made a size smaller."""
+    scaled = made_with.get("regimes", {}).get("terms") is not None
+    told = (scaled or order["size_model"] == NONE) and not np.isnan(order["requested"])
+    return {"quantity": float(order["requested"])} if told else {"size": made_with.get("size")}
 
 
 def _moment(micros: Any) -> str:

@@ -53,6 +53,31 @@ def backtest_metrics(returns: Floats, trades: pl.DataFrame, *, periods_per_year:
     }
 
 
+def by_regime(trades: pl.DataFrame) -> pl.DataFrame:
+    """`regime trades win_rate pnl profit_factor` of closed round trips, by regime at the entry in order of name.
+
+    A trade whose regime nobody knew stands under null, last. `profit_factor` is as that of the whole: +inf where nothing
+    was lost, NaN where nothing was made or lost.
+    """
+    won, lost = (pnl.clip(lower_bound=0).sum() for pnl in (pl.col("pnl"), -pl.col("pnl")))
+    return (
+        trades.group_by("regime")
+        .agg(
+            trades=pl.len().cast(pl.Int64),
+            win_rate=(pl.col("pnl") > 0).mean(),
+            pnl=pl.col("pnl").sum(),
+            profit_factor=won / lost,
+        )
+        .sort("regime", nulls_last=True)
+    )
+
+
+def regime_metrics(trades: pl.DataFrame, *, cash: float) -> Metrics:
+    """What the worst regime made of the `cash` at the start; NaN where no trade has one."""
+    known = by_regime(trades).drop_nulls("regime")
+    return {"net_return_worst_regime": float(known["pnl"].min()) / cash if known.height else math.nan}  # type: ignore[arg-type]
+
+
 def walk_forward_metrics(windows: pl.DataFrame, returns: Floats, *, periods_per_year: float) -> Metrics:
     """What the stitched out-of-sample curve shows.
 

@@ -19,7 +19,9 @@ import numpy as np
 import polars as pl
 
 from engine.backtest import Curves, Floats, Plan, decisions, grid, part, run, session_returns, sweep
+from engine.candidates import all_candidates
 from engine.errors import InvalidInputError
+from engine.evaluation import Kept, Memo
 from engine.history import History
 from engine.report import PathResult, paths
 from engine.simulator.inputs import Decisions, Market
@@ -47,17 +49,29 @@ class Walked(NamedTuple):
     simulation: Simulation
     bars: Market  # out-of-sample
     paths: Sequence[PathResult]  # out-of-sample, on each path policy
+    candidates: pl.DataFrame  # out-of-sample, of its gate
+    decided: Decisions  # out-of-sample
 
 
 def trials(
-    make: Callable[..., Strategy], sets: Mapping[str, Params], history: History, plan: Plan, *, of: Sessions
+    make: Callable[..., Strategy],
+    sets: Mapping[str, Params],
+    history: History,
+    plan: Plan,
+    *,
+    of: Sessions,
+    memo: Memo | None = None,
 ) -> list[Trial]:
-    """Every parameter set simulated over the sessions `of`, in the order of `sets` (params by identity)."""
+    """Every parameter set simulated over the sessions `of`, in the order of `sets` (params by identity).
+
+    No indicator is computed twice for them; `memo` keeps what was computed on this history for longer.
+    """
     on = grid(history, plan)
     rows = on.rows(of[0], of[-1])
+    kept = Kept() if memo is None else memo
 
     def decide_with(params: Params) -> Callable[[], Decisions]:
-        return lambda: decisions(make(**params), history, plan, on)
+        return lambda: decisions(make(**params), history, plan, on, memo=kept)
 
     def sharpe(equity: Floats) -> float:
         curves = Curves(equity, np.zeros_like(equity))
@@ -76,6 +90,7 @@ def walk(
     *,
     in_sample: Sessions,
     out_of_sample: Sessions,
+    memo: Memo | None = None,
 ) -> Walked:
     """Choose on `in_sample`, judge on `out_of_sample`; both are sessions in order, the second after the first.
 
@@ -85,14 +100,18 @@ def walk(
     if out_of_sample[0] <= in_sample[-1]:
         msg = f"out-of-sample begins on {out_of_sample[0]}, in-sample ends on {in_sample[-1]}: it must begin later"
         raise InvalidInputError(msg)
-    chosen = best(trials(make, sets, history, plan, of=in_sample))
+    kept = Kept() if memo is None else memo
+    chosen = best(trials(make, sets, history, plan, of=in_sample, memo=kept))
     on = grid(history, plan)
     first, end = rows = on.rows(out_of_sample[0], out_of_sample[-1])
-    decided = decisions(make(**chosen.params), history, plan, on)
+    strategy = make(**chosen.params)
+    decided = decisions(strategy, history, plan, on, memo=kept)
     simulation = run(on, decided, plan, rows=rows, close_at_end=True)
-    bars, _ = part(on, decided, rows)
+    bars, on_them = part(on, decided, rows)
     returns = session_returns(simulation, on.sessions[first:end], of=out_of_sample, cash=plan.rules.cash)
-    return Walked(chosen, returns, simulation, bars, paths(on, decided, plan, rows=rows, close_at_end=True))
+    asked = all_candidates(strategy, history, plan, within=(out_of_sample[0], out_of_sample[-1]))
+    on_paths = paths(on, decided, plan, rows=rows, close_at_end=True)
+    return Walked(chosen, returns, simulation, bars, on_paths, asked, on_them)
 
 
 def best(tried: Sequence[Trial]) -> Trial:

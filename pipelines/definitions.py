@@ -1,6 +1,6 @@
 """The one code location: what Dagster loads."""
 
 from pipelines.code_location import build
-from pipelines.workplace import open_workplace
+from pipelines.workplace import open_unattended
 
-defs = build(open_workplace())
+defs = build(open_unattended())

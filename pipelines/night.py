@@ -137,6 +137,8 @@ def due(workplace: Workplace, as_of: AsOf, *, given_up: Callable[[Work], bool] =
             work += pending
             if not pending:
                 reviewable.append(key)
+        elif name in ready:  # it could not be registered: its research says why
+            work += _backtest(project, definition, lake, ready[name], as_of[name])
 
     base = controls.dataset_of(project)
     if base.name in ready:
@@ -206,11 +208,9 @@ def _strategy(
 ) -> Iterator[Work]:
     """Backtest and windows, which read only market data; then the scorecard, which reads both."""
     key = definition.configuration.key
-    backtest = inputs.research(project, definition, lake, last=last, of=of)
-    pending = False
-    if inputs.recorded(lake, "backtest").get(key) != backtest:
-        pending = True
-        yield Work(jobs.RESEARCH, (key,), backtest, last)
+    backtest = list(_backtest(project, definition, lake, of, last))
+    yield from backtest
+    pending = bool(backtest)
     walked = inputs.recorded(lake, "walk_forward")
     for window in research.complete_windows(project, definition, last=last):
         wanted = inputs.research(project, definition, lake, last=window.out_of_sample[-1], of=of)
@@ -223,6 +223,15 @@ def _strategy(
     scorecard = research.scorecard_inputs(project, definition, lake, last=last)
     if inputs.recorded(lake, "scorecard").get(key) != scorecard:
         yield Work(jobs.SCORECARDS, (key,), scorecard, last)
+
+
+def _backtest(
+    project: Project, definition: StrategyDefinition, lake: Lake, of: inputs.Held, last: date
+) -> Iterator[Work]:
+    key = definition.configuration.key
+    wanted = inputs.research(project, definition, lake, last=last, of=of)
+    if inputs.recorded(lake, "backtest").get(key) != wanted:
+        yield Work(jobs.RESEARCH, (key,), wanted, last)
 
 
 def _controls(project: Project, lake: Lake, last: date) -> Iterator[Work]:

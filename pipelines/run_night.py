@@ -90,13 +90,7 @@ def run_night(workplace: Workplace, *, only: Sequence[str], no_later_than: date 
         if not as_of and not runs.failed:
             raise NoSessionError(no_later_than, min(dataset.start for dataset in workplace.project.datasets.values()))
         _add_partitions(workplace, as_of, runs.instance)
-        while True:
-            due = night.due(workplace, as_of, given_up=runs.has_tried)
-            waiting = [work for work in due if not runs.has_tried(work)]
-            if not waiting:
-                break
-            for work in _first_job(waiting):
-                runs.execute(work)
+        work_off(workplace, as_of, runs)
         restated = _restated(workplace).join(restated_before, on=_RESTATED, how="anti", nulls_equal=True)
     return Done(
         as_of,
@@ -109,11 +103,33 @@ def run_night(workplace: Workplace, *, only: Sequence[str], no_later_than: date 
     )
 
 
+def work_off(
+    workplace: Workplace, as_of: night.AsOf, runs: "Runs", *, wanted: Callable[[night.Work], bool] = lambda _: True
+) -> None:
+    """Run what is `wanted` of that which is due, job by job, until nothing of it is."""
+    while True:
+        due = night.due(workplace, as_of, given_up=runs.has_tried)
+        waiting = [work for work in due if wanted(work) and not runs.has_tried(work)]
+        if not waiting:
+            return
+        for work in _first_job(waiting):
+            runs.execute(work)
+
+
 @contextmanager
 def working(workplace: Workplace, *, purpose: str, wait: bool, say: Say) -> Iterator["Runs"]:
-    """Hold the home, with a sound ledger and every strategy version registered, and run what is asked for in it.
+    """As `holding`, with every strategy version registered; raises ConfigurationError too, when one has changed."""
+    with holding(workplace, purpose=purpose, wait=wait, say=say) as runs:
+        register(workplace.project, workplace.lake, workplace.ledger.store(), at=now())
+        yield runs
+        workplace.ledger.publish_head()
 
-    Raises what `run_night` does of home, ledger and versions; with `wait`, a busy home is told and waited for.
+
+@contextmanager
+def holding(workplace: Workplace, *, purpose: str, wait: bool, say: Say) -> Iterator["Runs"]:
+    """Hold the home, with a sound ledger, and run what is asked for in it.
+
+    Raises HomeBusyError and BrokenLedgerError; with `wait`, a busy home is told and waited for.
     """
     with ExitStack() as home:
         try:
@@ -124,11 +140,9 @@ def working(workplace: Workplace, *, purpose: str, wait: bool, say: Say) -> Iter
             say(f"waiting: {escape(str(busy))}")
             home.enter_context(lock.held(workplace.settings.lock, purpose=purpose, wait=True))
         _require_sound_ledger(workplace)
-        register(workplace.project, workplace.ledger.store(), at=now())
         runs = Runs(workplace, build(workplace), dg.DagsterInstance.get(), say)
         _close_dead_runs(runs.instance)
         yield runs
-        workplace.ledger.publish_head()
 
 
 class Runs:

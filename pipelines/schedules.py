@@ -54,7 +54,7 @@ def _nightly(workplace: Workplace, dataset: Dataset) -> dg.ScheduleDefinition:
     )
     def nightly(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         at = context.scheduled_execution_time.astimezone(UTC)
-        told = workplace._replace(project=unchanged(workplace.project, workplace.ledger.store()))
+        told = workplace._replace(project=unchanged(workplace.project, workplace.lake, workplace.ledger.store()))
         work = [one for one in night.due(told, night.as_of_now(told, at=at)) if one.job == job]
         requests = run_requests(work, context.instance, context.repository_def)
         return requests or dg.SkipReason(f"nothing of {dataset.name} is due")

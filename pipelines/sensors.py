@@ -87,8 +87,10 @@ def _sensor(workplace: Workplace, name: str, of_jobs: list[jobs.Job], about: str
         if context.cursor == seen:
             return dg.SensorResult(skip_reason="nothing changed since nothing was due")
         ledger = workplace.ledger.store()
-        project = unchanged(workplace.project, ledger)
-        register(project, ledger, at=now())
+        project = unchanged(workplace.project, workplace.lake, ledger)
+        refused = register(project, workplace.lake, ledger, at=now())
+        for sentence in (*map(str, project.left_out), *refused.values()):
+            context.log.warning(sentence)
         told = workplace._replace(project=project)
         as_of = night.as_of_now(told, at=now())
 

@@ -216,6 +216,7 @@ class Feature(Record, extra="allow"):
     """An indicator under a name; every further key is a parameter of the indicator."""
 
     indicator: Name
+    output: Name | None = None  # which one, of an indicator with several
     timeframe: Timeframe | None = None  # of the bars it is computed on; the data set's own where left out
     __pydantic_extra__: dict[str, Number] = Field(init=False)
 

@@ -8,7 +8,6 @@ A `Refusal` names a place and what was expected there; a `Document` knows file a
 a `Problem` of it. So a rule over several keys, or several files, is written without either.
 """
 
-import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from engine.errors import nearest_name
 from quality.errors import ConfigurationError, Location, Problem, Refusal
 
 _TAG = "tag:yaml.org,2002:"
@@ -61,8 +61,8 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     'timeframe'
     """
     by_lower = {candidate.lower(): candidate for candidate in known}
-    matches = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    return by_lower[matches[0]] if matches else None
+    match = nearest_name(name.lower(), by_lower)
+    return by_lower[match] if match else None
 
 
 def listed(names: Iterable[str]) -> str:

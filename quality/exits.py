@@ -73,6 +73,17 @@ def _targets_kind(value: Any) -> str:
 
 
 Stop = Annotated[Annotated[Positive, Tag("price")] | Annotated[Distance, Tag("distance")], Discriminator(_stop_kind)]
+SIGNAL = "signal"
+
+
+def _signal_stop_kind(value: Any) -> str:
+    return SIGNAL if isinstance(value, str) else "distance"
+
+
+SignalStop = Annotated[
+    Annotated[Literal["signal"], Tag(SIGNAL)] | Annotated[Distance, Tag("distance")], Discriminator(_signal_stop_kind)
+]
+"""A distance, or the one that the strategy says with its entry."""
 AnyTarget = Annotated[Annotated[PriceTarget, Tag("price")] | Annotated[Target, Tag("r")], Discriminator(_target_kind)]
 Targets = Annotated[
     Annotated[Literal["default"], Tag(DEFAULT)] | Annotated[tuple[Target, ...], Tag("list")],

@@ -92,6 +92,7 @@ class Times(Record):
 class Format(Record):
     """One layout."""
 
+    schema_: Literal[1] = Field(default=1, alias="schema")  # it was not written before there were schemas
     name: Name
     about: Text
     container: Literal["csv", "json", "parquet"] = "csv"  # gzip and zip around it are opened whatever it is

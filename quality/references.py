@@ -5,20 +5,20 @@ whoever read it. A data set or a section that could not be read itself is known 
 own problems are reported once, and what depends on it is not judged.
 """
 
-import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 
 from engine.bars import timeframe_us
-from engine.indicators import INDICATORS
-from engine.strategy import Strategy
+from engine.indicators.registry import INDICATORS, SINGLE
+from engine.signals.registry import SIGNALS
 from engine.walk_forward import windows
-from quality.configuration import Number
 from quality.datasets import Dataset
+from quality.declarations import Declared
 from quality.documents import listed, nearest, unknown
 from quality.errors import Refusal
 from quality.policies import CalendarsPolicy, Costs
+from quality.regimes import RegimeTerms
 from quality.risk import Risk
-from quality.strategies import MAX_WINDOWS, StrategyConfiguration, across
+from quality.strategies import MAX_WINDOWS, InUniverse, StrategyConfiguration, Tier, across
 
 _DAYS_PER_YEAR = 365.25
 
@@ -60,15 +60,18 @@ def of_dataset(
         if feature.indicator not in INDICATORS:
             yield unknown((*at, "indicator"), feature.indicator, INDICATORS)
             continue
-        parameters = INDICATORS[feature.indicator].parameters
+        entry = INDICATORS[feature.indicator]
+        if feature.output not in entry.outputs and not (feature.output is None and entry.outputs == SINGLE):
+            found = "{key} is missing" if feature.output is None else "{key} is {value}"
+            guess = None if feature.output is None else nearest(feature.output, entry.outputs)
+            yield Refusal((*at, "output"), listed(entry.outputs), found, guess)
         for key, value in feature.parameters.items():
-            if key not in parameters:
-                yield Refusal((*at, key), listed(parameters), "unknown key '{key}'", nearest(key, parameters))
-            elif not _fits(value, parameters[key].kind, parameters[key].at_least):
-                bound = parameters[key].at_least
-                whole = parameters[key].kind is int
-                wanted = f"a whole number of at least {bound}" if whole else f"a number above {bound}"
-                yield Refusal((*at, key), wanted)
+            if key not in entry.parameters:
+                yield Refusal(
+                    (*at, key), listed(entry.parameters), "unknown key '{key}'", nearest(key, entry.parameters)
+                )
+            elif not entry.parameters[key].fits(value):
+                yield Refusal((*at, key), entry.parameters[key].allowed)
 
 
 def of_source(dataset: Dataset, *, held: Mapping[str, Collection[str]]) -> Iterator[Refusal]:
@@ -115,25 +118,43 @@ def of_strategy(
         yield from _windowed(strategy, dataset, periods_per_year)
 
 
-def of_signal(strategy: StrategyConfiguration, signal: type[Strategy]) -> Iterator[Refusal]:
+def of_regimes(
+    strategy: StrategyConfiguration, dataset: Dataset | None, regimes: Mapping[str, RegimeTerms] | None
+) -> Iterator[Refusal]:
+    """What a strategy's YAML says of regimes and of signal classes; None for what could not be read."""
+    for name in strategy.signals:
+        if SIGNALS[name].needs_volume and dataset is not None and dataset.volume == "none":
+            wanted = f"a data set with volumes, which {dataset.name} has not"
+            yield Refusal(("signals", name), wanted, found="{key} is switched on")
+    if strategy.regimes is None:
+        return
+    for index, name in enumerate(strategy.regimes.allowed):
+        if regimes is not None and name not in regimes:
+            yield Refusal(
+                ("regimes", "allowed", index), f"{listed(regimes)}, for which policies/regimes.yaml has terms"
+            )
+    timeframe = strategy.regimes.timeframe
+    if timeframe is not None and dataset is not None:
+        longer = [one for one in dataset.timeframes if timeframe_us(one) >= timeframe_us(strategy.timeframe)]
+        if timeframe not in longer:
+            wanted = f"{listed(longer)}, which {dataset.name} has and is not shorter than {strategy.timeframe}"
+            yield Refusal(("regimes", "timeframe"), wanted, nearest=nearest(timeframe, longer))
+
+
+def of_signal(strategy: StrategyConfiguration, signal: Declared) -> Iterator[Refusal]:
     """What a strategy's YAML says of the fields of its Python class."""
-    fields = {field.name: field for field in dataclasses.fields(signal)}  # type: ignore[arg-type]  # made by Strategy
+    fields = signal.parameters
     for name, parameter in strategy.params.items():
         at = ("params", name)
         if name not in fields:
-            wanted = f"a field of {signal.__name__} ({', '.join(sorted(fields))})"
+            wanted = f"a field of {signal.name} ({', '.join(sorted(fields))})"
             yield Refusal(at, wanted, "unknown key '{key}'", nearest(name, fields))
-        elif fields[name].type in (int, "int") and not parameter.is_whole:
-            yield Refusal(at, f"whole numbers, as {signal.__name__}.{name} is an int", "{key} has decimals")
+        elif fields[name].type == "int" and not parameter.is_whole:
+            yield Refusal(at, f"whole numbers, as {signal.name}.{name} is an int", "{key} has decimals")
     for name, field in fields.items():
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and name not in strategy.params:
-            wanted = f"{{value: …, min: …, max: …, step: …}}, as {signal.__name__}.{name} has no default"
+        if field.required and name not in strategy.params:
+            wanted = f"{{value: …, min: …, max: …, step: …}}, as {signal.name}.{name} has no default"
             yield Refusal(("params", name), wanted, "{key} is missing")
-
-
-def _fits(value: Number, kind: type[int] | type[float], at_least: Number) -> bool:
-    return isinstance(value, int) and value >= at_least if kind is int else value > at_least
 
 
 def _uncovered(dataset: Dataset, costs: Mapping[str, Costs]) -> Iterator[Refusal]:
@@ -161,8 +182,10 @@ def _traded(strategy: StrategyConfiguration, dataset: Dataset) -> Iterator[Refus
         for index, name in enumerate(strategy.instruments):
             if name not in known:
                 yield unknown(("instruments", index), name, known)
+    if isinstance(strategy.instruments, InUniverse) and strategy.instruments.universe not in dataset.universes:
+        yield unknown(("instruments", "universe"), strategy.instruments.universe, dataset.universes)
     chosen = strategy.chosen_instruments(dataset)
-    if not chosen and not isinstance(strategy.instruments, tuple | str):
+    if not chosen and isinstance(strategy.instruments, Tier):
         tiers = {instrument.tier for instrument in dataset.instruments}
         yield unknown(("instruments", "tier"), strategy.instruments.tier, tiers)
 

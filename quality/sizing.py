@@ -5,9 +5,9 @@
 Shares are of equity, days are past sessions.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from quality.configuration import Positive, Record
 from quality.costs import Fraction
@@ -75,3 +75,13 @@ Sizer = Annotated[
     Units | Notional | EquityShare | RiskPerTrade | VolatilityTarget | Kelly | InverseVolatility | RiskParity,
     Field(discriminator="model"),
 ]
+
+SIGNAL = "signal"
+
+
+def _kind(value: Any) -> str:
+    return SIGNAL if isinstance(value, str) else "sizer"
+
+
+SignalSize = Annotated[Annotated[Literal["signal"], Tag(SIGNAL)] | Annotated[Sizer, Tag("sizer")], Discriminator(_kind)]
+"""A sizer, or the targets or weights that the strategy says."""

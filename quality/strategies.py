@@ -1,14 +1,17 @@
-"""A strategy's YAML: everything about it but the signal, which is Python of the same name.
+"""A strategy's YAML: everything about it but the signal, which is Python of the same name, or classes named in `signals`.
 
     schema: 1
     name: sma_cross
     version: 1.0.0              # a change of anything here is a new version
     dataset: crypto_5m
-    instruments: all            # or a list of ids, or {tier: core}
+    instruments: all            # or a list of ids, {tier: core}, {universe: liquid_crypto}
     params: {fast: {value: 20, min: 10, max: 30, step: 10}}
+    signals: {breakout: {length: 20}}       # instead of Python and params: signal classes, their values on a grid or not
+    regimes: {allowed: [trend, chop], min_confidence: 0.6}      # of policies/regimes.yaml
     account: {cash: 100000, currency: USD, capital: shared}     # or sleeves: equal parts, an account each
     size: {model: risk_per_trade, risk: 0.005, cap: 0.2}        # one of quality/sizing.py
     exits: {stop: {atr: 2, length: 14}, targets: default}       # and trails, time stops, session closes
+    order: {type: limit, offset_bps: 5, ttl_bars: 3}            # how it is sent; at market where left out
     costs: bitfinex             # a section of policies/costs.yaml
     risk: cautious              # a section of policies/risk.yaml, or guards of its own: {max_drawdown: 0.2}
     fx: {BTC: BTCUSD.BITFINEX}  # the series that converts what settles in another currency than the account's
@@ -29,17 +32,44 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, Tag, model_validator
 
-from quality.configuration import Currency, Filled, Name, Number, Positive, Record, Text, Timeframe, matching, refuse
+from engine.signals.composed import parameters_of
+from engine.signals.registry import SIGNALS
+from engine.signals.signal_class import settings_of
+from quality import signals as signal_classes
+from quality.configuration import (
+    Currency,
+    Filled,
+    Name,
+    NonNegative,
+    Number,
+    Positive,
+    Record,
+    Text,
+    Timeframe,
+    matching,
+    refuse,
+)
 from quality.datasets import Dataset, Instrument, InstrumentId
 from quality.errors import Refusal
-from quality.exits import DEFAULT, DEFAULT_LADDER, MOST_TARGETS, Count, Distance, Rung, Targets, beyond_whole
+from quality.exits import (
+    DEFAULT,
+    DEFAULT_LADDER,
+    MOST_TARGETS,
+    Count,
+    Distance,
+    Rung,
+    SignalStop,
+    Targets,
+    beyond_whole,
+)
+from quality.regimes import Regimes
 from quality.risk import Guards
-from quality.sizing import InverseVolatility, RiskParity, RiskPerTrade, Sizer
+from quality.sizing import SIGNAL, InverseVolatility, RiskParity, RiskPerTrade, SignalSize
 
 MAX_SETS = 50
 MAX_WINDOWS = 10
 _SESSIONS = "a number of sessions such as 60d"
-_INSTRUMENTS = "all, a list of ids, or a tier such as {tier: core}"
+_INSTRUMENTS = "all, a list of ids, a tier such as {tier: core}, or {universe: liquid_crypto}"
 
 
 def _sessions(value: Any) -> Any:
@@ -117,7 +147,7 @@ class Parameter(Record):
 class Exits(Record):
     """How a position is left beside signals; nothing is added that is not asked for."""
 
-    stop: Distance | None = None
+    stop: SignalStop | None = None  # `signal`: the distance that the strategy says
     targets: Targets = ()
     trail: Distance | None = _left_out()
     runner_trail: Distance | None = _left_out()  # of what is left after the last target
@@ -169,6 +199,22 @@ class Exits(Record):
             yield Refusal(("break_even_after",), f"at most the targets after which something is left ({most})")
 
 
+class Order(Record):
+    """How what is decided is sent: at market, or entries as a limit so far on the better side of the close."""
+
+    type: Literal["market", "limit"] = "market"
+    offset_bps: Annotated[float, Field(ge=0, lt=10_000)] = _left_out(default=0.0)
+    ttl_bars: Count | None = _left_out()  # what has not filled by then expires
+    post_only: bool = _left_out(default=False)
+    rebalance_band: NonNegative = 0.0  # share of equity; no order for a change of a target below it
+
+    @model_validator(mode="after")
+    def _means_something(self) -> Self:
+        limited = [name for name in ("offset_bps", "ttl_bars", "post_only") if name in self.model_fields_set]
+        refuse(Refusal((name,), "type: limit beside it") for name in limited if self.type == "market")
+        return self
+
+
 class WalkForward(Record):
     """Lengths in sessions of the data set's calendar."""
 
@@ -190,8 +236,14 @@ class Tier(Record):
     tier: Name
 
 
+class InUniverse(Record):
+    universe: Name  # a section of policies/universe.yaml that the data set names; who is no member is not entered
+
+
 def _instruments_kind(value: Any) -> str | None:
-    kinds: dict[type, str] = {str: "all", list: "list", tuple: "list", dict: "tier", Tier: "tier"}
+    if isinstance(value, dict):
+        return "universe" if "universe" in value else "tier"
+    kinds: dict[type, str] = {str: "all", list: "list", tuple: "list", Tier: "tier", InUniverse: "universe"}
     return kinds.get(type(value))
 
 
@@ -205,6 +257,13 @@ Risk = Annotated[
 ]
 
 
+def _setting_kind(value: Any) -> str:
+    return "grid" if isinstance(value, dict | Parameter) else "number"
+
+
+Setting = Annotated[Annotated[Number, Tag("number")] | Annotated[Parameter, Tag("grid")], Discriminator(_setting_kind)]
+
+
 class StrategyConfiguration(Record):
     schema_: Literal[1] = Field(alias="schema")
     name: Name
@@ -215,18 +274,22 @@ class StrategyConfiguration(Record):
     instruments: Annotated[
         Annotated[Literal["all"], Tag("all")]
         | Annotated[tuple[InstrumentId, ...], Filled, Tag("list")]
-        | Annotated[Tier, Tag("tier")],
+        | Annotated[Tier, Tag("tier")]
+        | Annotated[InUniverse, Tag("universe")],
         Discriminator(_instruments_kind, custom_error_type="value_error", custom_error_context={"error": _INSTRUMENTS}),
     ]
     timeframe: Timeframe
     account: Account
     params: dict[Name, Parameter] = Field(default_factory=dict)
-    size: Sizer
+    signals: dict[Name, dict[Name, Setting]] = Field(default_factory=dict, exclude_if=lambda classes: not classes)
+    size: SignalSize  # of entries; `signal`: the strategy says targets or weights
     exits: Exits = Exits()
+    order: Order = _left_out(default=Order())
     costs: Name
     risk: Risk | None = _left_out()
     fx: dict[Currency, InstrumentId] = Field(default_factory=dict, exclude_if=lambda series: not series)
     magnify: Timeframe | None = _left_out()
+    regimes: Regimes | None = _left_out()
     walk_forward: WalkForward
 
     @property
@@ -239,18 +302,30 @@ class StrategyConfiguration(Record):
         return self.family or self.name
 
     def parameters(self) -> dict[str, Number]:
-        """The values the backtest runs with."""
-        return {name: parameter.chosen for name, parameter in self.params.items()}
+        """The values the backtest runs with; all settings of signal classes are among them, given or not."""
+        return {name: _chosen(setting) for name, setting in self._settings().items()}
 
     def grid(self) -> list[dict[str, Number]]:
         """Every set of parameters: the product of their values, the last parameter changing fastest."""
-        sets = product(*(parameter.values() for parameter in self.params.values()))
-        return [dict(zip(self.params, values, strict=True)) for values in sets]
+        settings = self._settings()
+        sets = product(*map(_values, settings.values()))
+        return [dict(zip(settings, values, strict=True)) for values in sets]
+
+    def _settings(self) -> "dict[str, Parameter | Number]":
+        """What the signal is made with, by parameter."""
+        settings: dict[str, Parameter | Number] = dict(self.params)
+        for name in sorted(self.signals):
+            known = settings_of(SIGNALS[name])
+            for own, parameter in parameters_of(name).items():
+                settings[parameter] = self.signals[name].get(own, known[own].default)
+        return settings
 
     def chosen_instruments(self, dataset: Dataset) -> tuple[Instrument, ...]:
         """Those of `dataset` it trades, in the data set's order."""
         if isinstance(self.instruments, Tier):
             return tuple(one for one in dataset.instruments if one.tier == self.instruments.tier)
+        if isinstance(self.instruments, InUniverse):
+            return dataset.instruments
         return tuple(one for one in dataset.instruments if self.instruments == "all" or one.id in self.instruments)
 
     @model_validator(mode="after")
@@ -265,10 +340,22 @@ class StrategyConfiguration(Record):
             yield Refusal(("risk",), "at least one guard, or no risk at all")
         if self.account.capital == "sleeves":
             yield from self._alone()
-        n_sets = prod(parameter.n_values for parameter in self.params.values())
+        if self.signals and self.size == SIGNAL:
+            yield Refusal(("size",), "a sizer: signal classes say no targets or weights")
+        if self.signals and self.exits.stop == SIGNAL:
+            yield Refusal(("exits", "stop"), "{pct}, or {atr, length}: signal classes say no distance")
+        if self.params and self.signals:
+            yield Refusal(("params",), "no params beside signals: a value of theirs may be a grid of its own")
+        given = [*self.params.values(), *(one for settings in self.signals.values() for one in settings.values())]
+        n_sets = prod(one.n_values for one in given if isinstance(one, Parameter))
         if n_sets > MAX_SETS:
             wanted = f"at most {MAX_SETS}: raise a step or narrow a range"
-            yield Refusal(("params",), wanted, found=f"{{key}} is a grid of {n_sets} sets")
+            yield Refusal(
+                ("signals" if self.signals else "params",), wanted, found=f"{{key}} is a grid of {n_sets} sets"
+            )
+        else:
+            values = {name: {own: _values(one) for own, one in of.items()} for name, of in self.signals.items()}
+            yield from signal_classes.refusals(values)
 
     def _alone(self) -> Iterator[Refusal]:
         """What looks across instruments, where each has an account of its own."""
@@ -281,6 +368,14 @@ class StrategyConfiguration(Record):
 def across(guards: Guards) -> list[str]:
     """Those of `guards` that look at other instruments."""
     return [name for name in ("max_open_positions", "correlation_limit") if getattr(guards, name) is not None]
+
+
+def _values(setting: Parameter | Number) -> list[Number]:
+    return setting.values() if isinstance(setting, Parameter) else [setting]
+
+
+def _chosen(setting: Parameter | Number) -> Number:
+    return setting.chosen if isinstance(setting, Parameter) else setting
 
 
 def _exact(number: float) -> Fraction:

@@ -19,12 +19,14 @@ MANY_ROWS = 10_000
 MONEY = dict.fromkeys(("edge", "fees", "spread", "slippage", "impact", "funding", "borrow", "dividends"), pl.Float64)
 SEEN = (
     *("size_amount", "equity_seen", "price_seen", "distance_seen", "heat_seen"),
-    *("strength", "confidence", "regime"),
+    *("strength", "confidence"),
 )
+SAID = {"regime": pl.String, "regime_confidence": pl.Float64, "setup": pl.String, "bias": pl.Float64}
 AT_ENTRY = (
-    *("strength", "confidence", "regime", "volatility_at_entry", "volume_at_entry", "drawdown_at_entry"),
+    *("strength", "confidence", "volatility_at_entry", "volume_at_entry", "drawdown_at_entry"),
     *("portfolio_heat", "fill_quality", "equity_before", "equity_after", "position_before", "position_after"),
 )
+COMPONENTS = ("structure", "confluence", "momentum", "volume", "regime")
 OHLCV = {"open": pl.Float64, "high": pl.Float64, "low": pl.Float64, "close": pl.Float64, "volume": pl.Float64}
 
 
@@ -323,9 +325,10 @@ TABLES: dict[str, Table] = {
                 "reason": pl.String,
                 "size_model": pl.String,
                 **dict.fromkeys(SEEN, pl.Float64),
+                **SAID,
             },
             key="strategy scope order",
-            nullable=f"closed_on side requested quantity price trigger reason size_model {' '.join(SEEN)}",
+            nullable=f"closed_on side requested quantity price trigger reason size_model {' '.join((*SEEN, *SAID))}",
             partition_by="strategy",
         ),
         _table(
@@ -384,9 +387,10 @@ TABLES: dict[str, Table] = {
                 "ambiguous": pl.Boolean,
                 "tier": pl.Int64,
                 **dict.fromkeys(AT_ENTRY, pl.Float64),
+                **SAID,
             },
             key="strategy scope trade",
-            nullable=f"r entry_order {' '.join(AT_ENTRY)}",
+            nullable=f"r entry_order {' '.join((*AT_ENTRY, *SAID))}",
             partition_by="strategy",
         ),
         _table(
@@ -465,6 +469,27 @@ TABLES: dict[str, Table] = {
             },
             key="",
             nullable="order side quantity",
+            partition_by="strategy",
+        ),
+        _table(
+            "candidates",
+            "One setup that held on a bar: its score by component, and every reason why the gate refused it, if it did.",
+            {
+                "strategy": pl.String,
+                "scope": pl.String,
+                "instrument": pl.String,
+                "ts": TS,
+                "side": pl.String,
+                "setup": pl.String,
+                "at_least": pl.Float64,
+                "score": pl.Float64,
+                **dict.fromkeys(COMPONENTS, pl.Float64),
+                "bias": pl.Float64,
+                "weights": pl.List(pl.Float64),
+                "refused": pl.List(pl.String),
+            },
+            key="strategy scope instrument ts side setup",
+            nullable=" ".join(("score", *COMPONENTS, "bias")),
             partition_by="strategy",
         ),
         _table(
@@ -552,6 +577,18 @@ TABLES: dict[str, Table] = {
             "reviews",
             "The newest review of every strategy version, whether or not the ledger had to be told.",
             {"strategy": pl.String, "decision": pl.String, "document": pl.String},
+            key="strategy",
+        ),
+        _table(
+            "snapshots",
+            "The two files of every registered strategy version, as they were.",
+            {
+                "strategy": pl.String,
+                "signal": pl.String,
+                "configuration": pl.String,
+                "content": pl.String,
+                "kept_at": TS,
+            },
             key="strategy",
         ),
         _table(

@@ -14,24 +14,30 @@ for hostile code; the look-ahead laws are the second line.
 import ast
 import builtins
 import collections.abc
-import inspect
 import math
 from collections.abc import Collection, Iterator, Mapping
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType, TracebackType
 
-from engine import indicators
+from engine.indicators.registry import INDICATORS
 from quality.documents import listed
 from quality.errors import Problem
 
-_INDICATORS = {
-    name
-    for name, function in inspect.getmembers(indicators, inspect.isfunction)
-    if function.__module__ == indicators.__name__ and not name.startswith("_")
-} - {"indicator"}
 ALLOWED: Mapping[str, Collection[str]] = {
-    "engine.causal": {"Bars", "Column", "crossed_above", "crossed_below"},
-    "engine.indicators": _INDICATORS,
-    "engine.strategy": {"Signals", "Strategy"},
+    "engine.causal": {
+        *("Bars", "Column", "bars_since", "crossed_above", "crossed_below", "deviation_across", "log", "maximum"),
+        *("mean_across", "minimum", "rank", "sign", "sqrt", "value_when", "where"),
+    },
+    "engine.indicators": INDICATORS,
+    "engine.scorer": {"Components", "Setup", "Weights", "direction", "gate"},
+    "engine.regimes": {"Regime", "regime"},
+    "engine.signals.composed": {"said_by"},
+    "engine.signals.registry": {"signal"},
+    "engine.stateful": {"Answer", "DataWindow"},
+    "engine.strategy": {"Signals", "Stateful", "Strategy"},
+    "engine.structure.fibonacci": {"confluence", "extensions", "last_leg", "retracements"},
+    "engine.structure.levels": {"breaks", "sweeps"},
+    "engine.structure.swings": {"stop_distances", "swings"},
+    "engine.structure.zones": {"fair_value_gaps", "order_blocks"},
     "__future__": {"annotations"},
     "collections.abc": set(collections.abc.__all__),
     "dataclasses": {"KW_ONLY", "dataclass", "field"},  # asdict and replace take columns apart
@@ -44,6 +50,7 @@ ALLOWED: Mapping[str, Collection[str]] = {
 }
 """The names that may be imported, by module."""
 
+_MAKINGS = ("across", "function", "kernel", "operands")  # what a column is made of
 _HANDED = ("Bars", "Column")
 _BUILTINS = {
     *("abs", "all", "any", "bool", "classmethod", "dict", "divmod", "enumerate", "filter", "float", "frozenset", "int"),
@@ -104,7 +111,7 @@ def _behind(node: ast.AST) -> Iterator[tuple[str, str]]:
     attributes = {ast.Attribute: "attr", ast.MatchClass: "kwd_attrs"}.get(type(node))
     if attributes:
         for name in _texts(getattr(node, attributes)):
-            if name.startswith("_") or name == "expression" or name in _FRAMES:
+            if name.startswith("_") or name in _MAKINGS or name in _FRAMES:
                 yield (
                     f".{name}",
                     "what columns offer without it: arithmetic, comparison, & | ~, lag and rolling windows",

@@ -52,6 +52,8 @@ ResourceError
 │   ├── ExchangedColumnsError       high and low, or others, under each other's name
 │   ├── DisagreeingColumnsError     two columns that say the same thing differently
 │   ├── NamelessDayError            times of day without a day
+│   ├── UnorderableBarsError        rows whose place in time is not known, or is another row's
+│   ├── UnchosenSeriesError         several series in a file, where one is to be computed on
 │   └── UnmeasurableTimeframeError  too few stamps to see how long a bar is
 ├── UnreadableActionFileError       a file that states no corporate actions and no names in a way that is known
 ├── WarehouseError
@@ -67,6 +69,8 @@ ResourceError
 ├── UnknownSectionError             a section of service levels that the policy does not have
 ├── UnknownDatasetError             a name that no data set of the project has
 ├── UnknownStrategyError            a name that no strategy version of the project has
+├── UnusableNameError               a name that no strategy may have
+├── TakenNameError                  a name that a strategy has already
 ├── NoSessionError                  a night before the first session of every data set
 ├── OutsideDatasetError             days of which a data set has no session
 ├── NobodyToAskError                a data set without a source that could be asked again
@@ -76,6 +80,10 @@ ResourceError
 │   ├── RetractedBeforeError        a receipt that counts for nothing already
 │   └── NoReasonError               a retraction without a reason
 ├── WindowNotCompleteError          a walk-forward window that reaches beyond what is held
+├── UserCodeError
+│   ├── OverdueStrategyError        a strategy whose own code does not come to an end
+│   ├── LostWorkerError             the process that ran a strategy ended without an answer
+│   └── FailedApartError            what failed there and is no refusal
 ├── UnusableFolderError             a folder of the environment that cannot be used
 ├── HomeBusyError                   another process is writing the home folder
 └── LakeError                       the lake was asked for or given what it cannot hold
@@ -326,6 +334,21 @@ class NoDataError(UnreadableFileError):
         super().__init__(f"{file} has no data: {found}; ask for it again, what is held stays")
 
 
+class UnorderableBarsError(UnreadableFileError):
+    def __init__(self, file: str, *, unreadable: int, repeated: int) -> None:
+        super().__init__(
+            f"{file}: {unreadable} rows have no readable time and {repeated} repeat one, each bar must have its own: "
+            f"`gauntlet check {file}` says more"
+        )
+
+
+class UnchosenSeriesError(UnreadableFileError):
+    def __init__(self, file: str, asked: str | None, known: Iterable[str], nearest: str | None) -> None:
+        found = "no series was chosen" if asked is None else f"there is no series {asked!r}"
+        guess = f"did you mean {nearest!r}? " if nearest else ""
+        super().__init__(f"{file}: {found}: {guess}write --series and one of {', '.join(known)}")
+
+
 class UnknownFormatError(UnreadableFileError):
     def __init__(self, name: str, known: Iterable[str], nearest: str | None) -> None:
         guess = f": did you mean {nearest!r}?" if nearest else "."
@@ -445,6 +468,45 @@ class UnknownStrategyError(ResourceError):
     def __init__(self, name: str, known: Iterable[str], nearest: str | None) -> None:
         guess = f": did you mean {nearest!r}?" if nearest else "."
         super().__init__(f"no strategy version is called {name!r}{guess} The project has {', '.join(sorted(known))}")
+
+
+class UnusableNameError(ResourceError):
+    def __init__(self, name: str, allowed: str, nearest: str) -> None:
+        guess = f": did you mean {nearest!r}?" if nearest and nearest != name else ""
+        super().__init__(f"no strategy can be called {name!r}{guess} Write {allowed}")
+
+
+class TakenNameError(ResourceError):
+    def __init__(self, name: str, holder: str) -> None:
+        super().__init__(f"{name} is taken: {holder} is there, and nothing is written over it; choose another name")
+
+
+class UserCodeError(ResourceError):
+    """What came of running a strategy in a process of its own."""
+
+
+class OverdueStrategyError(UserCodeError):
+    def __init__(self, strategy: str, line: int | None, *, file: str, seconds: float) -> None:
+        where = f" ({Path(file).name}:{line})" if line else ""
+        super().__init__(
+            f"{strategy}{where} ran for more than {seconds:g} s and was stopped: a strategy says what is to be computed, "
+            "which takes an instant; look for a loop that does not end, or for a number that never gets done"
+        )
+
+
+class LostWorkerError(UserCodeError):
+    def __init__(self, strategy: str, status: int) -> None:
+        how = f"by signal {-status}" if status < 0 else f"with status {status}"
+        super().__init__(
+            f"the process that ran {strategy} ended {how} and without an answer: see whether memory ran out, or who killed "
+            "it; the next night tries again"
+        )
+
+
+class FailedApartError(UserCodeError):
+    def __init__(self, sentence: str, traceback: str) -> None:
+        super().__init__(sentence)
+        self.traceback = traceback
 
 
 class UnregisteredError(LedgerError):

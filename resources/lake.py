@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
@@ -73,6 +74,9 @@ class Lake(dg.ConfigurableResource):
     root: str
     lock_path: str
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(Lake, root=self.root, lock_path=self.lock_path), ()  # for another process
+
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Lake"]:
         purpose = f"run {context.run.run_id}" if context.run else "a run"
@@ -111,6 +115,7 @@ class Lake(dg.ConfigurableResource):
         rows = rows.filter(*(_expression(column, condition) for column, condition in where.items()))
         missing = {name: pl.lit(None, dtype) for name, dtype in wanted.columns.items() if name not in schema}
         rows = rows.with_columns(**missing)  # of a table that was last written before it had them
+        rows = rows.with_columns(pl.col(column).cast(wanted.columns[column]) for column in _retyped(wanted, schema))
         return rows if wanted.open_ended else rows.select(*wanted.columns)
 
     def read(self, name: str, **where: Condition) -> pl.DataFrame:
@@ -186,6 +191,7 @@ class Lake(dg.ConfigurableResource):
         from deltalake import write_deltalake
 
         wanted, rows = tables.table(name), checked.to_arrow()
+        self._retype(name)
         write_deltalake(
             self._made(name, rows.schema),
             rows,
@@ -195,6 +201,16 @@ class Lake(dg.ConfigurableResource):
             target_file_size=FILE_BYTES,
             writer_properties=_encoding(wanted),
         )
+
+    def _retype(self, name: str) -> None:
+        """Write a table anew that was last written when one of its columns was of another type."""
+        from deltalake import write_deltalake
+
+        opened, wanted = _open(self.path(name)), tables.table(name)
+        if opened is not None and _retyped(wanted, pl.Schema(opened.schema())):
+            rows = self.read(name).to_arrow()
+            by = list(wanted.partition_by) or None
+            write_deltalake(opened, rows, mode="overwrite", schema_mode="overwrite", partition_by=by)
 
     def _clear(self, name: str, predicate: str) -> None:
         opened = _open(self.path(name))
@@ -273,6 +289,11 @@ def _snapshot(opened: "DeltaTable") -> pl.DataFrame:
     Paths are below the root, and quoted once more than they are on the disk.
     """
     return pl.DataFrame(opened.get_add_actions(flatten=True))
+
+
+def _retyped(wanted: tables.Table, held: pl.Schema) -> list[str]:
+    """The columns that are held in another type than the one they are to have."""
+    return [column for column, dtype in wanted.columns.items() if column in held and held[column] != dtype]
 
 
 def _may_hold(where: Mapping[str, Condition], schema: pl.Schema, *, partition_by: Sequence[str]) -> Iterator[pl.Expr]:

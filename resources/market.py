@@ -112,10 +112,12 @@ def history(
     last: date,
     rates: Collection[str] = (),
     magnify: str | None = None,
+    universe: str | None = None,
 ) -> History:
     """Everything a strategy on `timeframe` may be tested on, from the data set's start to the session `last`.
 
-    `rates` are the series that convert currencies, `magnify` the timeframe of the bars that lie inside those traded on.
+    `rates` are the series that convert currencies, `magnify` the timeframe of the bars that lie inside those traded on,
+    `universe` the one whose members may be entered.
     """
     actions = lake.read("corporate_actions", dataset=dataset.name).drop("dataset")
     inside = pl.col("session").is_between(dataset.start, last)
@@ -150,12 +152,19 @@ def history(
         due=due if timeframe == dataset.timeframe else due_in(due, timeframe),
         finer=finer,
         features=features,
+        members=_members(lake, dataset, universe, last=last) if universe else None,
     )
+
+
+def _members(lake: Lake, dataset: Dataset, universe: str, *, last: date) -> pl.DataFrame:
+    """`session instrument` of every member, up to the session `last`."""
+    members = lake.read("universe", dataset=dataset.name, universe=universe, member=True)
+    return members.filter(pl.col("session") <= last).select("session", "instrument")
 
 
 def bar_frames(bars: Mapping[str, pl.DataFrame], actions: pl.DataFrame) -> dict[str, pl.DataFrame]:
     """One instrument's bars as strategies and features see them, by timeframe: carried forward over `actions`."""
-    return {name: forward_adjusted(raw, actions).drop("session") for name, raw in bars.items()}
+    return {name: forward_adjusted(raw, actions) for name, raw in bars.items()}
 
 
 def raw_bars(

@@ -6,36 +6,45 @@
 3. Any problem at all, and one ConfigurationError says every one of them, by file and line; so
    whoever has a Project has one that is whole.
 
-A strategy is two files of one name. Its Python runs here once, straight from the text that is
-hashed: compiled files are neither read nor written, as they could be of another text.
+A strategy is two files of one name, or one YAML file that names signal classes. Its Python is read and
+not run (`quality/declarations.py`): it runs where a strategy of it is made. Whoever does not sit at a terminal reads with `load_unattended`,
+for which a bad strategy file is left out alone and named.
 """
 
-import sys
-from collections.abc import Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache, partial
 from pathlib import Path
-from traceback import walk_tb
-from types import ModuleType
-from typing import Generic, NamedTuple, TypeVar
+from types import MappingProxyType
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
+from engine.signals.composed import composed
+from engine.signals.registry import SIGNALS
 from engine.strategy import Strategy
-from quality import references, universe, vocabulary
+from quality import references, universe
 from quality.configuration import read
 from quality.datasets import Dataset
+from quality.declarations import Declared, declared
 from quality.documents import Document, compose, nearest
 from quality.errors import ConfigurationError, Problem, Refusal
 from quality.hashes import code_hash, document_hash
+from quality.migrations import migrated, schema_of
 from quality.policies import CalendarsPolicy, Correction, Costs, CostsPolicy, ServiceLevel, SlaPolicy
 from quality.promotion import PromotionPolicy
+from quality.regimes import RegimesPolicy, RegimeTerms
 from quality.risk import Risk, RiskPolicy
 from quality.strategies import StrategyConfiguration
 from quality.universe import Universe, UniversePolicy
 from resources.bar_files.layouts import load_formats
+from resources.errors import UnknownStrategyError
 from resources.sources import registry
+from resources.user_code import made
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_HASHED_SCHEMA = 1  # how a file is written is not what it says: a migration changes no version
 _SUFFIXES = {"datasets": (".yaml",), "strategies": (".yaml", ".py"), "policies": (".yaml",)}
 
 
@@ -43,10 +52,12 @@ class StrategyDefinition(NamedTuple):
     """One strategy version: what its two files say, and the identity of each."""
 
     configuration: StrategyConfiguration
-    signal: type[Strategy]
-    source: str  # the text of the signal
+    signal: Callable[..., Strategy]  # makes one with parameters, which is when its Python runs
+    source: str  # the text of the signal; none of one that is made of signal classes
     code_hash: str
     configuration_hash: str
+    text: str = ""  # of the configuration
+    file: str = ""  # the signal's, as tracebacks name it
 
 
 class Project(NamedTuple):
@@ -58,19 +69,35 @@ class Project(NamedTuple):
     risk: Mapping[str, Risk]  # by section; empty without the file, as no strategy has to name one
     universes: Mapping[str, Universe]  # by section
     promotion: PromotionPolicy
+    regimes: Mapping[str, RegimeTerms] = MappingProxyType({})  # by regime; without the file none, as risk
+    names: frozenset[str] = frozenset()  # of all strategy files, of the bad ones too
+    left_out: tuple[Problem, ...] = ()  # of strategies that cannot be used, and are not among `strategies`
 
 
 class _File(NamedTuple, Generic[Model]):
+    text: str
     document: Document
     model: Model
 
 
-_NO_RISK = _File(compose("schema: 1", file="policies/risk.yaml"), RiskPolicy(schema=1))
+_NO_RISK = _File("", compose("schema: 1", file="policies/risk.yaml"), RiskPolicy(schema=1))
+_NO_REGIMES = _File("", compose("schema: 1", file="policies/regimes.yaml"), RegimesPolicy(schema=1))
 
 
 class _Signal(NamedTuple):
-    strategy: type[Strategy]
+    file: str
     source: str
+    declared: Declared
+
+
+class _Known(NamedTuple):
+    """What strategies name; None for what could not be read."""
+
+    datasets: Mapping[str, Dataset | None]
+    costs: Mapping[str, Costs] | None
+    risk: Mapping[str, Risk] | None
+    years: Mapping[str, int] | None
+    regimes: Mapping[str, RegimeTerms] | None
 
 
 def load(root: Path) -> Project:
@@ -79,6 +106,26 @@ def load(root: Path) -> Project:
     Raises:
         ConfigurationError: with every problem of every file, by file and line.
     """
+    read_, shared, of_strategies = _read(root)
+    if read_ is None or shared or of_strategies:
+        raise ConfigurationError(_in_order([*shared, *of_strategies]))
+    return read_
+
+
+def load_unattended(root: Path) -> Project:
+    """The same where nobody is there to mend a file: strategies with a problem are left out, and named.
+
+    Raises:
+        ConfigurationError: with every problem of data sets, policies and layouts.
+    """
+    read_, shared, of_strategies = _read(root)
+    if read_ is None or shared:
+        raise ConfigurationError(_in_order([*shared, *of_strategies]))
+    return read_._replace(left_out=tuple(_in_order(of_strategies)))
+
+
+def _read(root: Path) -> tuple[Project | None, list[Problem], list[Problem]]:
+    """What could be read, what is wrong with what all share, and what with strategies."""
     problems = [*_misplaced(root), *_formats(root)]
     sla = _policy(root, "sla", SlaPolicy, problems)
     costs = _policy(root, "costs", CostsPolicy, problems)
@@ -86,41 +133,73 @@ def load(root: Path) -> Project:
     promotion = _policy(root, "promotion", PromotionPolicy, problems)
     universes = _policy(root, "universe", UniversePolicy, problems)
     risk = _policy(root, "risk", RiskPolicy, problems) if (root / "policies/risk.yaml").exists() else _NO_RISK
+    there = (root / "policies/regimes.yaml").exists()
+    regimes = _policy(root, "regimes", RegimesPolicy, problems) if there else _NO_REGIMES
     datasets = {path.stem: _yaml(root, path, Dataset, problems) for path in _files(root, "datasets", ".yaml")}
-    configurations = {
-        path.stem: _yaml(root, path, StrategyConfiguration, problems) for path in _files(root, "strategies", ".yaml")
-    }
-    signals = {path.stem: _python(root, path, problems) for path in _files(root, "strategies", ".py")}
 
     years = promotion.model.periods_per_year if promotion else None
     if calendars and years is not None:
         problems += calendars.document.problems(references.of_calendars(calendars.model, calendars=years))
     for name, dataset in datasets.items():
         problems += _dataset_problems(name, dataset, root=root, sla=sla, years=years, costs=costs, universes=universes)
-    known = {name: dataset.model if dataset else None for name, dataset in datasets.items()}
-    for name in sorted(configurations.keys() | signals.keys()):
-        problems += _twin_problems(name, configurations, signals)
-        problems += _strategy_problems(
-            name, configurations.get(name), signals.get(name), datasets=known, costs=costs, risk=risk, years=years
-        )
-
-    if problems or not (sla and costs and calendars and promotion and universes and risk):
-        raise ConfigurationError(sorted(problems, key=lambda problem: (problem.file, problem.line or 0)))
-    definitions = [
-        _definition(configuration.model, signal)
-        for name, configuration in configurations.items()
-        if configuration and (signal := signals[name])
-    ]
-    return Project(
-        datasets={name: dataset for name, dataset in known.items() if dataset},
-        strategies={definition.configuration.key: definition for definition in definitions},
+    known = _Known(
+        datasets={name: dataset.model if dataset else None for name, dataset in datasets.items()},
+        costs=costs.model.sections if costs else None,
+        risk=risk.model.sections if risk else None,
+        years=years,
+        regimes=regimes.model.sections if regimes else None,
+    )
+    strategies, of_strategies = _strategies(root, known)
+    if not (sla and costs and calendars and promotion and universes and risk and regimes):
+        return None, problems, of_strategies
+    project = Project(
+        datasets={name: dataset for name, dataset in known.datasets.items() if dataset},
+        strategies={definition.configuration.key: definition for definition in strategies},
         sla=sla.model.sections,
         costs=costs.model.sections,
         corrections=calendars.model.corrections,
         risk=risk.model.sections,
         universes=universes.model.sections,
         promotion=promotion.model,
+        regimes=regimes.model.sections,
+        names=frozenset(path.stem for suffix in (".yaml", ".py") for path in _files(root, "strategies", suffix)),
     )
+    return project, problems, of_strategies
+
+
+def version_of(project: Project, *, text: str, source: str, label: str) -> StrategyDefinition:
+    """A strategy version of two texts, held against the project as its own files are; `label` names them in messages.
+
+    `source` is empty for one that is made of signal classes.
+
+    Raises:
+        ConfigurationError: with every problem of the two.
+    """
+    document = compose(migrated(text, "strategies", file=f"{label}.yaml").text, file=f"{label}.yaml")
+    configuration = _File(text, document, read(document, StrategyConfiguration))
+    signal = _Signal(f"{label}.py", source, declared(source, file=f"{label}.py")) if source else None
+    years = project.promotion.periods_per_year
+    known = _Known(project.datasets, project.costs, project.risk, years, project.regimes)
+    if problems := document.problems(_strategy_refusals(configuration.model, signal, known)):
+        raise ConfigurationError(problems)
+    return _definition(configuration, signal)
+
+
+def strategy_called(name: str, *, root: Path) -> Strategy:
+    """The strategy `name` of the project under `root`, with the parameters of its file: for tests of strategies.
+
+    Raises:
+        ConfigurationError: with every problem of the project, as `load`.
+        UnknownStrategyError: it has no such strategy.
+    """
+    by_name = {one.configuration.name: one for one in load(root).strategies.values()}
+    if name not in by_name:
+        raise UnknownStrategyError(name, by_name, nearest(name, by_name))
+    return by_name[name].signal(**by_name[name].configuration.parameters())
+
+
+def _in_order(problems: Iterable[Problem]) -> list[Problem]:
+    return sorted(problems, key=lambda problem: (problem.file, problem.line or 0))
 
 
 def _files(root: Path, folder: str, suffix: str) -> list[Path]:
@@ -165,8 +244,10 @@ def _name(root: Path, path: Path) -> str:
 
 def _yaml(root: Path, path: Path, model: type[Model], problems: list[Problem]) -> _File[Model] | None:
     try:
-        document = compose(_text(root, path), file=_name(root, path))
-        return _File(document, read(document, model))
+        text = _text(root, path)
+        document = compose(text, file=_name(root, path))
+        schema_of(document, path.parent.name)  # type: ignore[arg-type]  # one of the folders
+        return _File(text, document, read(document, model))
     except ConfigurationError as error:
         problems += error.problems
         return None
@@ -182,47 +263,34 @@ def _policy(root: Path, name: str, model: type[Model], problems: list[Problem]) 
     return None
 
 
+def _strategies(root: Path, known: _Known) -> tuple[list[StrategyDefinition], list[Problem]]:
+    """Those that are whole, and what is wrong with the others."""
+    problems: list[Problem] = []
+    configurations = {
+        path.stem: _yaml(root, path, StrategyConfiguration, problems) for path in _files(root, "strategies", ".yaml")
+    }
+    signals = {path.stem: _python(root, path, problems) for path in _files(root, "strategies", ".py")}
+    definitions = []
+    for name in sorted(configurations.keys() | signals.keys()):
+        problems += _twin_problems(root, name, configurations, signals)
+        configuration, signal = configurations.get(name), signals.get(name)
+        if configuration is None:
+            continue
+        refusals = [*_misnamed(name, configuration.model.name), *_strategy_refusals(configuration.model, signal, known)]
+        if refusals:
+            problems += configuration.document.problems(refusals)
+        elif (signal is None) == bool(configuration.model.signals):
+            definitions.append(_definition(configuration, signal))
+    return definitions, problems
+
+
 def _python(root: Path, path: Path, problems: list[Problem]) -> _Signal | None:
     try:
         source = _text(root, path)
-        return _Signal(_strategy(_name(root, path), path, source), source)
+        return _Signal(str(path), source, declared(source, file=_name(root, path)))
     except ConfigurationError as error:
         problems += error.problems
         return None
-
-
-def _strategy(file: str, path: Path, source: str) -> type[Strategy]:
-    """The one Strategy that the Python `source` of `path` defines."""
-    module = ModuleType(f"strategies.{path.stem}")
-    module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # dataclasses look their annotations up there
-    try:
-        compiled = compile(source, str(path), "exec", dont_inherit=True)
-        refused = vocabulary.refused(source, file=file)
-        if not refused:
-            exec(compiled, module.__dict__)  # noqa: S102 - a user's own code, and read before
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raises is reported with its place
-        found = f"{type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else error}"
-        raise ConfigurationError([Problem(file, _raised_at(error, path), "", found, "Python that runs")]) from None
-    if refused:
-        raise ConfigurationError(refused)
-    defined = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Strategy) and value.__module__ == module.__name__
-    ]
-    if len(defined) != 1:
-        names = ", ".join(strategy.__name__ for strategy in defined) or "no Strategy"
-        expected = "one class that extends engine.strategy.Strategy"
-        raise ConfigurationError([Problem(file, None, "", f"the file defines {names}", expected)])
-    return defined[0]
-
-
-def _raised_at(error: BaseException, path: Path) -> int | None:
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        return error.lineno
-    lines = [line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == str(path)]
-    return lines[-1] if lines else None
 
 
 def _misnamed(name: str, written: str) -> Iterator[Refusal]:
@@ -258,44 +326,76 @@ def _dataset_problems(
     return dataset.document.problems(refusals)
 
 
-def _twin_problems(name: str, configurations: Mapping[str, object], signals: Mapping[str, object]) -> Iterator[Problem]:
+def _twin_problems(
+    root: Path, name: str, configurations: Mapping[str, object], signals: Mapping[str, object]
+) -> Iterator[Problem]:
+    if name in configurations and _is_composed(root, name):
+        if name in signals:
+            expected = "one of the two: signals in the .yaml, or a .py that says the signal"
+            yield Problem(f"strategies/{name}.py", None, "", f"strategies/{name}.yaml has signals of its own", expected)
+        return
     for suffix, have, others in ((".yaml", configurations, signals), (".py", signals, configurations)):
         if name not in have:
             alone = nearest(name, have.keys() - others.keys())
             found = f"the file is missing beside strategies/{name}{'.py' if suffix == '.yaml' else '.yaml'}"
-            expected = "two files of one name: .py says the signal, .yaml everything else"
+            expected = "two files of one name: .py says the signal, .yaml everything else; or signals in the .yaml"
             yield Problem(f"strategies/{name}{suffix}", None, "", found, expected, alone and f"{alone}{suffix}")
 
 
-def _strategy_problems(
-    name: str,
-    configuration: _File[StrategyConfiguration] | None,
-    signal: _Signal | None,
-    *,
-    datasets: Mapping[str, Dataset | None],
-    costs: _File[CostsPolicy] | None,
-    risk: _File[RiskPolicy] | None,
-    years: Mapping[str, int] | None,
-) -> list[Problem]:
-    if configuration is None:
-        return []
-    sections = costs.model.sections if costs else None
-    guards = risk.model.sections if risk else None
-    refusals = [
-        *_misnamed(name, configuration.model.name),
-        *references.of_strategy(
-            configuration.model, datasets=datasets, costs=sections, risk=guards, periods_per_year=years
-        ),
-        *(references.of_signal(configuration.model, signal.strategy) if signal else ()),
-    ]
-    return configuration.document.problems(refusals)
+def _is_composed(root: Path, name: str) -> bool:
+    """Does a strategy's YAML name signal classes? Asked of the text, as it may have other problems."""
+    try:
+        file = f"strategies/{name}.yaml"
+        return "signals" in compose(_text(root, root / file), file=file).values
+    except ConfigurationError:
+        return False
 
 
-def _definition(configuration: StrategyConfiguration, signal: _Signal) -> StrategyDefinition:
+def _strategy_refusals(
+    configuration: StrategyConfiguration, signal: _Signal | None, known: _Known
+) -> Iterator[Refusal]:
+    yield from references.of_strategy(
+        configuration, datasets=known.datasets, costs=known.costs, risk=known.risk, periods_per_year=known.years
+    )
+    yield from references.of_regimes(configuration, known.datasets.get(configuration.dataset), known.regimes)
+    if signal is not None:
+        yield from references.of_signal(configuration, signal.declared)
+
+
+def _definition(file: _File[StrategyConfiguration], signal: _Signal | None) -> StrategyDefinition:
+    if signal is None:
+        return composed_definition(file.model)._replace(text=file.text)
     return StrategyDefinition(
-        configuration=configuration,
-        signal=signal.strategy,
+        configuration=file.model,
+        signal=partial(made, signal.file, signal.source),
         source=signal.source,
         code_hash=code_hash([signal.source]),
-        configuration_hash=document_hash(configuration.model_dump(mode="json", by_alias=True)),
+        configuration_hash=configuration_hash(file.model),
+        text=file.text,
+        file=signal.file,
     )
+
+
+def composed_definition(configuration: StrategyConfiguration) -> StrategyDefinition:
+    """A strategy of signal classes, from YAML or from the builder: its code is that of the classes."""
+    title = "".join(word.title() for word in configuration.name.split("_"))
+    return StrategyDefinition(
+        configuration=configuration,
+        signal=partial(_composed, title, tuple(configuration.signals)),
+        source="",
+        code_hash=code_hash(inspect.getsource(SIGNALS[name]) for name in sorted(configuration.signals)),
+        configuration_hash=configuration_hash(configuration),
+    )
+
+
+def configuration_hash(configuration: StrategyConfiguration) -> str:
+    return document_hash({**configuration.model_dump(mode="json", by_alias=True), "schema": _HASHED_SCHEMA})
+
+
+@lru_cache(maxsize=256)
+def _class_composed(title: str, classes: tuple[str, ...]) -> type[Strategy]:
+    return composed(title, classes)
+
+
+def _composed(title: str, classes: tuple[str, ...], **parameters: Any) -> Strategy:
+    return _class_composed(title, classes)(**parameters)

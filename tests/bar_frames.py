@@ -18,6 +18,7 @@ def bar_frame(closes: list[float], *, step: timedelta, seed: int = 0) -> pl.Data
     ts = pl.Series([START + i * step for i in range(close.size)], dtype=pl.Datetime("us", "UTC"))
     return pl.DataFrame(
         {
+            "session": ts.dt.date(),
             "ts": ts,
             "known_at": ts + step,
             "open": opens,

@@ -133,7 +133,7 @@ def history_of(
     """
     stated = pl.DataFrame(list(actions), _ACTIONS, orient="row")
     frames = {
-        name: {timeframe: forward_adjusted(raw, stated.filter(pl.col("instrument") == name)).drop("session")}
+        name: {timeframe: forward_adjusted(raw, stated.filter(pl.col("instrument") == name))}
         for name, raw in bars.items()
     }
     sessions = pl.concat([raw["session"] for raw in bars.values()])

@@ -39,6 +39,8 @@ instruments:
   - {id: ETHUSD.BITFINEX, symbol: tETHUSD, quote: USD, settle: USD, tick: 0.01, lot: 0.001, min_notional: 10, tier: core}
 features:
   sma_12: {indicator: sma, length: 12}
+  upper_1h: {indicator: bollinger, output: upper, length: 2, timeframe: 1h}
+  vwap: {indicator: vwap}
 """
 CONFIGURATION = """\
 schema: 1

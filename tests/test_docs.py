@@ -15,7 +15,10 @@ from pydantic import BaseModel
 
 from benchmarks.run import BENCHMARKS, RESULTS, with_table
 from engine.causal import BAR_COLUMNS
-from engine.strategy import decide
+from engine.regimes import CLASSIFIERS
+from engine.signals.registry import GROUPS, SIGNALS
+from engine.signals.signal_class import settings_of
+from engine.strategy import Market, decide
 from pipelines.cli.main import app
 from quality import datasets, sizing
 from quality.bars import ROW_RULES
@@ -24,11 +27,13 @@ from quality.datasets import Dataset, FormerName, Instrument
 from quality.formats import Format
 from quality.policies import CalendarsPolicy, Correction, Costs, Freshness, Limit, Resample, ServiceLevel
 from quality.promotion import PromotionPolicy
+from quality.regimes import Regimes, RegimesPolicy, RegimeTerms
 from quality.risk import Risk
 from quality.scenarios import Scenario
 from quality.strategies import Account, Exits, StrategyConfiguration
 from quality.tables import TABLES
 from quality.universe import Universe, UniversePolicy
+from quality.vocabulary import refused
 from resources.lake import Lake
 from resources.project import Project, load
 from resources.warehouse import Warehouse, ask
@@ -60,6 +65,7 @@ SOURCES = {source.model_fields["kind"].annotation.__args__[0]: source for source
 GUIDED = {
     "check": (Correction,),
     "corporate-actions": (FormerName,),
+    "signals-and-regimes": (Regimes, RegimeTerms),
     "size-and-risk": (Account, Exits, *sizing.Sizer.__origin__.__args__),
     "sources": (SOURCES["sample"], SOURCES["ccxt"], SOURCES["http_daily"], SOURCES["synthetic"]),
     "universe": (Universe,),
@@ -75,12 +81,18 @@ class Listed(Record):
     instruments: tuple[Instrument, ...]
 
 
+class Featured(Record):
+    features: dict[str, datasets.Feature]
+
+
 EXAMPLES: dict[str, tuple[type[BaseModel], ...]] = {
     "README.md": (Dataset, StrategyConfiguration),
     "docs/guides/bar-files.md": (Format,),
     "docs/guides/check.md": (CalendarsPolicy,),
     "docs/guides/corporate-actions.md": (Listed,),
     "docs/guides/fills.md": (Scenario,) * len([*(ROOT / "docs/guides/fills").iterdir()]),
+    "docs/guides/indicators.md": (Featured,),
+    "docs/guides/signals-and-regimes.md": (StrategyConfiguration, RegimesPolicy),
     "docs/guides/size-and-risk.md": (StrategyConfiguration,),
     "docs/guides/sources.md": (Sourced,) * 5,
     "docs/guides/universe.md": (UniversePolicy,),
@@ -94,7 +106,7 @@ SYNONYMS = {
     *("rollback", "decay", "divergence"),
 }
 ALLOWED = {
-    "alpha": {"engine/indicators.py"},  # an exponential mean's weight
+    "alpha": {"engine/indicators/making.py"},  # an exponential mean's weight
     "symbol": {
         *("quality/datasets.py", "resources/sources/protocol.py"),  # what a source calls an instrument
         *("engine/simulator/inputs.py", "quality/risk.py"),  # the contract's `symbol_cooldown_active`
@@ -323,7 +335,15 @@ def test_every_query_in_a_page_can_be_asked(tmp_path):
 def test_every_section_of_a_policy_and_every_severity_is_in_the_readme():
     project = load(ROOT)
     severities = Limit.model_fields["severity"].annotation.__args__
-    for name in (*project.sla, *project.costs, *project.risk, *project.universes, *project.datasets, *severities):
+    for name in (
+        *project.sla,
+        *project.costs,
+        *project.risk,
+        *project.regimes,
+        *project.universes,
+        *project.datasets,
+        *severities,
+    ):
         assert f"`{name}`" in README or f"{name}`" in README, name
 
 
@@ -408,6 +428,22 @@ def test_the_strategy_in_the_readme_runs_as_it_stands(tmp_path):
     assert decided["exit"].any()
 
 
+@pytest.mark.parametrize(
+    "signal", fenced((ROOT / "docs/guides/columns.md").read_text(), "python"), ids=["columns", "loop"]
+)
+def test_a_strategy_in_the_guide_to_columns_says_only_what_it_may_and_decides(signal):
+    assert refused(signal, file="columns.md") == []
+    names: dict[str, Any] = {"__name__": "guide"}
+    exec(signal, names)  # noqa: S102 - a page of ours
+    (made,) = (kind for kind in names.values() if isinstance(kind, type) and kind.__module__ == "guide")
+    frames = {
+        name: {"1h": random_walk("1h", 1_000, seed=k), "1d": random_walk("1d", 41, seed=k)}
+        for k, name in enumerate(("A", "B", "BTCUSD.BITFINEX"))
+    }
+    decided = decide(made(), frames["A"], "1h", Market("A", frames))
+    assert decided["enter"].any() or (decided["weight"] > 0).any()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_piece_of_python_in_a_page_can_be_compiled(page):
     for text in fenced(page.read_text(), "python"):
@@ -416,3 +452,28 @@ def test_every_piece_of_python_in_a_page_can_be_compiled(page):
 
 def test_columns_that_the_readme_gives_to_a_strategy_exist():
     assert set(re.findall(r"`bars\.([a-z]+)`", README)) <= set(BAR_COLUMNS)
+
+
+REGIMES_GUIDE = (ROOT / "docs/guides/signals-and-regimes.md").read_text()
+
+
+def test_the_guide_to_signals_builds_in_python_what_it_writes_in_yaml():
+    (code,) = fenced(REGIMES_GUIDE, "python")
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102 - a page of ours
+    text, _ = fenced(REGIMES_GUIDE, "yaml")
+    assert names["draft"].configuration() == parse(text, StrategyConfiguration, file="guide")
+
+
+def test_the_guide_to_signals_has_every_class_with_its_group_and_defaults():
+    for name, one in SIGNALS.items():
+        (line,) = [line for line in REGIMES_GUIDE.splitlines() if line.startswith(f"| `{name}` |")]
+        assert all(f"`{key}` {setting.default:g}" in line for key, setting in settings_of(one).items()), line
+        assert [group for group in GROUPS if f"`{group}`" in line] == ([one.group] if one.group else [])
+
+
+def test_the_guide_to_regimes_has_every_classifier_with_its_regimes_and_length():
+    for name, one in CLASSIFIERS.items():
+        (line,) = [line for line in REGIMES_GUIDE.splitlines() if line.startswith(f"| `{name}` |")]
+        assert all(f"`{regime}`" in line for regime in one.names)
+        assert str(one.length) in line

@@ -47,7 +47,10 @@ _GRIDS = (
     "delisted",
 )
 _MARKS = ("mark_opens", "mark_highs", "mark_lows", "mark_closes")
-_COLUMNS = ("multipliers", "refusals", "regimes", "strengths", "confidences")
+_COLUMNS = (
+    *("multipliers", "refusals", "regimes", "strengths", "confidences", "targets", "weights"),
+    *("regime_confidences", "setups", "biases"),
+)
 
 
 def check(
@@ -68,6 +71,7 @@ def check(
     _check_shapes(market, decisions, len(instruments))
     _check_times(market, first_fee_us=rules.fees[0].start_us if rules.fees else None)
     _check_bars(market, decisions)
+    _check_targets(decisions)
     _check_listed(decisions, len(market.ts), len(instruments))
 
 
@@ -115,6 +119,9 @@ def _check_rules(rules: Rules) -> None:
     _check_bounds("cash", rules.cash, above=0.0)
     _check_bounds("borrow_bps_per_day", rules.borrow_bps_per_day, least=0.0)
     _check_bounds("delisting_recovery", rules.delisting_recovery, least=0.0)
+    _check_bounds("rebalance_band", rules.rebalance_band, least=0.0)
+    known("entry type", rules.entry.type, ("market", "limit"))
+    _check_bounds("entry.offset_bps", rules.entry.offset_bps, least=0.0, below=1 / BPS)
     if not np.isnan(rules.participation):
         _check_bounds("participation", rules.participation, least=0.0)
     if not rules.fees and rules.per_share is None:
@@ -208,6 +215,15 @@ def _check_shapes(market: Market, decisions: Decisions, n_instruments: int) -> N
     if any(array.shape != grid[:1] for array in times.values()) or any(array.shape != grid for array in grids.values()):
         shapes = {name: array.shape for name, array in (times | grids).items()}
         raise UnalignedError(instruments=(n_instruments,), **shapes)
+
+
+def _check_targets(decisions: Decisions) -> None:
+    given = {name: getattr(decisions, name) for name in ("targets", "weights") if getattr(decisions, name) is not None}
+    if len(given) > 1:
+        raise OutOfBoundsError("weights", "given beside targets", allowed="one of the two")
+    for name, wanted in given.items():
+        if np.isinf(wanted).any():
+            raise OutOfBoundsError(name, float("inf"), allowed="finite, or NaN where nothing new is wanted")
 
 
 def _check_times(market: Market, *, first_fee_us: int | None) -> None:

@@ -8,12 +8,12 @@ from engine.costs import VOLUME_WINDOW_US
 from engine.simulator.band import rest
 from engine.simulator.books import bury
 from engine.simulator.compiled import phase, rule, unit
-from engine.simulator.deciding import follow_decision, follow_signal
+from engine.simulator.deciding import follow_decision, follow_signal, follow_target
 from engine.simulator.lookups import plan_of
 from engine.simulator.orders import leaves_altogether, waits_to_open
 from engine.simulator.pointers import copy, values_of
 from engine.simulator.tape import Desk, Logs, Tape
-from engine.simulator.words import DECISIONS_HERE, MARKET, NONE, SHARE_COLUMN, SIGNALS_HERE
+from engine.simulator.words import DECISIONS_HERE, MARKET, NONE, SAYS, SHARE_COLUMN, SIGNALS_HERE, TARGETS
 
 Record = Any
 
@@ -147,7 +147,10 @@ def _decide_from_signal(tape: Tape, desk: Desk, logs: Logs, account: Record, t: 
         np.nan,
     )
     _brief(tape, desk, d, t, i)
-    follow_signal(tape.rules[0], account, d, signal)
+    if signal & TARGETS:
+        follow_target(tape.rules[0], account, d, column_of(tape, tape.rules[0].target_column, t, i, np.nan))
+    else:
+        follow_signal(tape.rules[0], account, d, signal)
     bury(logs.orders, desk.states[i], i)
     rest(tape.rules[0], tape.terms[i], desk.hots[i], desk.states[i], account)
     return 0
@@ -165,7 +168,7 @@ def decide(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int, here: in
         signals, n = values_of(tape.signals), desk.hots.size
         for i in range(n):
             signal = signals[t * n + i]
-            if signal & 15 and t != tape.terms[i].last_bar:
+            if signal & SAYS and t != tape.terms[i].last_bar:
                 keep_time(tape, account, t)
                 if tape.tiers.size > 1:
                     update_tier(tape, desk, account)

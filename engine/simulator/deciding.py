@@ -15,7 +15,7 @@ from engine.simulator.orders import (
     refuse,
     waits_to_open,
 )
-from engine.simulator.prices import floor_to, limit_price, stop_price
+from engine.simulator.prices import floor_to, limit_price, stop_price, value
 from engine.simulator.risk import judge
 from engine.simulator.words import (
     BELOW_MIN_NOTIONAL,
@@ -193,11 +193,62 @@ def follow_signal(
         _close(rules, account, d)
     if enters and not waits_to_open(s, side):
         cancel_entries(s, account, NONE, CANCELLED_BY_DECISION)
+        _send_as_told(rules, d, side)
         if leaves:  # both at the same open: judged as from flat
             _enter_after_leaving(rules, account, d, side)
         else:
             _trade(rules, account, d, side)
     return 0
+
+
+@rule
+def _send_as_told(rules: Record, d: Record, side: int) -> None:
+    d.quantity, d.type = np.nan, rules.entry_type
+    d.price, d.ttl = d.close * (1.0 - side * rules.entry_offset), rules.entry_ttl
+    d.post_only = rules.entry_post_only
+
+
+@unit("rules account decision float")
+def follow_target(rules: Record, account: Record, d: Record, target: float) -> int:
+    """A position to hold, signed: what is to leave first, then what is to be entered, both at the next open."""
+    s, x = state_of(rules, d.instrument), terms_of(rules, d.instrument)
+    each = value(x, 1.0, d.close) * d.rate  # worth of one contract
+    wanted = max(0.0, account.equity) * target / each if rules.targets_are_weights else target
+    if d.multiplier > 0.0:
+        wanted *= d.multiplier
+    wanted = floor_to(abs(wanted), x.lot) * (1 if wanted > 0.0 else -1)
+    held = s.sign * (s.quantity - _leaving(s)) if s.quantity > 0.0 else 0.0
+    change = wanted - held
+    if abs(change) < 0.5 * x.lot or abs(change) * each < rules.rebalance_band * account.equity:
+        return 0
+    side = 1 if change > 0.0 else -1
+    if d.embargoed:
+        _refuse_signal(s, account, side, EMBARGOED_DATA)
+        return 0
+    cancel_entries(s, account, NONE, CANCELLED_BY_DECISION)
+    leaves = min(abs(held), abs(change)) if side * held < 0.0 else 0.0
+    enters = floor_to(abs(change) - leaves, x.lot)
+    if leaves > 0.0:
+        d.quantity = np.nan if leaves == abs(held) else leaves
+        _close(rules, account, d)
+    if enters > 0.0:
+        d.quantity = enters
+        if leaves > 0.0:
+            _enter_after_leaving(rules, account, d, side)
+        else:
+            _trade(rules, account, d, side)
+    return 0
+
+
+@phase
+def _leaving(s: Record) -> float:
+    """What waits to leave already."""
+    leaving = 0.0
+    for k in range(s.n_orders):
+        o = s.orders[k]
+        if is_live(o) and o.role == EXIT:
+            leaving += o.quantity - o.filled
+    return leaving
 
 
 @phase

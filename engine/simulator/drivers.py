@@ -27,7 +27,7 @@ from engine.simulator.quiet import glide
 from engine.simulator.schema import FILL, ORDER, TRADE
 from engine.simulator.step import step
 from engine.simulator.tape import Desk, Logs, Tape
-from engine.simulator.words import SIGNALS_HERE
+from engine.simulator.words import SAYS, SIGNALS_HERE
 
 ALL_BUT_SIGNALS = 255 - SIGNALS_HERE
 
@@ -329,7 +329,7 @@ def listen(tape: Tape) -> int:
                 says = 0
                 for cell in range(t * width, t * width + width):
                     says |= signals[cell]
-                clock[t] = clock[t] & ALL_BUT_SIGNALS | (SIGNALS_HERE if says & 15 else 0)
+                clock[t] = clock[t] & ALL_BUT_SIGNALS | (SIGNALS_HERE if says & SAYS else 0)
                 if clock[t]:
                     touched[n] = t << 8 | int(clock[t])
                     n += 1

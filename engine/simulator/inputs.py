@@ -1,7 +1,7 @@
 """What a run is told: market, decisions, instruments and rules, as plain values with units in their names."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -191,6 +191,15 @@ class PerShare(NamedTuple):
     minimum: float  # per order
 
 
+class Entry(NamedTuple):
+    """How entries that signals ask for are sent: at market, or as a limit so far on the better side of the close."""
+
+    type: Literal["market", "limit"] = "market"
+    offset_bps: float = 0.0
+    ttl_bars: int | None = None
+    post_only: bool = False
+
+
 class Rules(NamedTuple):
     cash: float
     size: Size
@@ -207,6 +216,8 @@ class Rules(NamedTuple):
     liquidate_on_last: bool = False
     delisting_recovery: float = 1.0
     guards: Guards = Guards()
+    entry: Entry = Entry()
+    rebalance_band: float = 0.0  # share of equity; no order for a change of a target below it
 
 
 class Decision(NamedTuple):
@@ -241,6 +252,14 @@ class Decisions(NamedTuple):
     regimes: Floats | None = None  # a number below 8 per regime, for streaks and records
     strengths: Floats | None = None
     confidences: Floats | None = None
+    targets: Floats | None = None  # signed contracts to hold; NaN: as before. An unchanged target makes no order
+    weights: Floats | None = None  # the same as a share of equity; one of the two
+    # What follows no run looks at: records have it from here.
+    regime_names: tuple[str, ...] = ()
+    regime_confidences: Floats | None = None
+    setups: Integers | None = None  # the place in `setup_names`, or -1
+    setup_names: tuple[str, ...] = ()
+    biases: Floats | None = None
 
 
 SIGNALS = Decisions._fields[:4]

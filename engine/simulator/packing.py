@@ -12,6 +12,7 @@ from engine.simulator.costs import uses_measures
 from engine.simulator.inputs import (
     Decision,
     Decisions,
+    Entry,
     Exits,
     Floats,
     Guards,
@@ -60,6 +61,7 @@ from engine.simulator.words import (
     NONE,
     ORDER_TYPES,
     PATHS,
+    SAYS,
     SESSION_ENDS,
     SESSION_STARTS,
     SHARE_COLUMN,
@@ -67,6 +69,7 @@ from engine.simulator.words import (
     SIZE_MODELS,
     SLIPPAGES,
     SPLIT,
+    TARGETS,
     WINDOW_ENDS,
 )
 
@@ -291,11 +294,25 @@ def sessions_of(market: Market) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def signals_of(decisions: Decisions) -> NDArray[np.int8]:
-    """Enter long 1, exit long 2, enter short 4, exit short 8, embargoed 16, added up; none: [0, 0]."""
+    """Enter long 1, exit long 2, enter short 4, exit short 8, embargoed 16, a new target 32, added up; none: [0, 0]."""
     signals = np.zeros(decisions.enter_long.shape, np.int8)
     for bit, truths in enumerate((*decisions[:4], decisions.embargoed)):
         signals |= np.left_shift(truths.astype(np.int8), bit)
+    wanted = decisions.weights if decisions.targets is None else decisions.targets
+    if wanted is not None:
+        signals |= np.where(_changes(wanted), TARGETS, 0).astype(np.int8)
     return signals if signals.any() else np.zeros((0, 0), np.int8)
+
+
+def _changes(wanted: Floats) -> NDArray[np.bool_]:
+    """Where a target is not the one before it."""
+    known = ~np.isnan(wanted)
+    rows = np.where(known, np.arange(len(wanted))[:, None], -1)
+    newest = np.maximum.accumulate(rows, axis=0)  # the row of the target that holds
+    before = np.vstack([np.full((1, wanted.shape[1]), -1), newest[:-1]]) if len(wanted) else newest
+    held = np.where(before >= 0, np.take_along_axis(wanted, np.maximum(before, 0), axis=0), np.nan)
+    changes: NDArray[np.bool_] = known & (wanted != held)
+    return changes
 
 
 class _Plans:
@@ -507,7 +524,7 @@ def _clock(
         clock[ends] |= SESSION_ENDS
         clock[1:][sessions[1:] != sessions[:-1]] |= SESSION_STARTS
     if signals.size:
-        clock[(signals & 15).any(axis=1)] |= SIGNALS_HERE
+        clock[(signals & SAYS).any(axis=1)] |= SIGNALS_HERE
     return clock
 
 
@@ -539,12 +556,20 @@ def _rules(
         ("regime", decisions.regimes),
         ("strength", decisions.strengths),
         ("confidence", decisions.confidences),
+        ("target", decisions.weights if decisions.targets is None else decisions.targets),
     ):
         row[f"{name}_column"] = columns.given(name, values)
         row["has_opinions"] |= values is not None
+    _write_entry(row, rules.entry)
+    row["targets_are_weights"], row["rebalance_band"] = decisions.weights is not None, rules.rebalance_band
     _write_guards(row, rules.guards)
     row["limits_all"] = any(row[name] < np.inf for name in _OVER_ALL)
     return record
+
+
+def _write_entry(row: Any, entry: Entry) -> None:
+    row["entry_type"], row["entry_offset"] = ORDER_TYPES.index(entry.type), entry.offset_bps * BPS
+    row["entry_ttl"], row["entry_post_only"] = entry.ttl_bars or 0, entry.post_only
 
 
 def _write_guards(row: Any, guards: Guards) -> None:
@@ -656,7 +681,9 @@ def read_only(column: NDArray[Any]) -> NDArray[Any]:
 def with_signals(tape: Tape, signals: NDArray[np.int8]) -> Tape:
     """The same tape with other signals, which may be written to as long as the clock is told."""
     clock = tape.clock & np.uint8(255 - SIGNALS_HERE)
-    clock[(signals[:, 0] if signals.shape[1] == 1 else np.bitwise_or.reduce(signals, axis=1)) & 15 != 0] |= SIGNALS_HERE
+    clock[(signals[:, 0] if signals.shape[1] == 1 else np.bitwise_or.reduce(signals, axis=1)) & SAYS != 0] |= (
+        SIGNALS_HERE
+    )
     return tape._replace(signals=read_only(signals), clock=read_only(clock), touched=read_only(touched_of(clock)))
 
 

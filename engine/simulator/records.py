@@ -15,6 +15,7 @@ from engine.simulator.inputs import Decisions, Instrument, Market
 from engine.simulator.packing import client_ids
 from engine.simulator.simulation import Simulation
 from engine.simulator.words import (
+    FREE,
     MONEY,
     NONE,
     ORDER_TYPES,
@@ -28,6 +29,13 @@ from engine.simulator.words import (
 
 _SIDES = {1: "buy", -1: "sell", 0: None}
 _DIRECTIONS = {1: "long", -1: "short"}
+SAID: Mapping[str, type[pl.DataType]] = {
+    "regime": pl.String,
+    "regime_confidence": pl.Float64,
+    "setup": pl.String,
+    "bias": pl.Float64,
+}
+"""What was said of an entry that no run looks at, by the names and types of records."""
 
 
 # The contract's answer
@@ -143,10 +151,17 @@ def fills_frame(simulation: Simulation, market: Market, instruments: Sequence[In
     )
 
 
-def trades_frame(simulation: Simulation, market: Market, instruments: Sequence[Instrument]) -> pl.DataFrame:
+def trades_frame(
+    simulation: Simulation,
+    market: Market,
+    instruments: Sequence[Instrument],
+    decisions: Decisions | None = None,
+) -> pl.DataFrame:
     """One row per closed trade, with its parts, excursions and what was known at its entry; `r` is null where there
-    was no first risk."""
-    return _frame(simulation.trades).select(
+    was no first risk, `regime regime_confidence setup bias` where `decisions` say none."""
+    said = _said(simulation.orders, decisions).rename({"id": "entry_order"})
+    trades = _frame(simulation.trades).drop("regime").join(said, on="entry_order", how="left", maintain_order="left")
+    return trades.select(
         _id("t", "id"),
         _instrument(instruments),
         _named("side", _DIRECTIONS),
@@ -164,7 +179,6 @@ def trades_frame(simulation: Simulation, market: Market, instruments: Sequence[I
             *(
                 "strength",
                 "confidence",
-                "regime",
                 "volatility_at_entry",
                 "volume_at_entry",
                 "drawdown_at_entry",
@@ -179,6 +193,7 @@ def trades_frame(simulation: Simulation, market: Market, instruments: Sequence[I
         ).fill_nan(None),
         pl.col("heat").alias("portfolio_heat"),
         "tier",
+        *SAID,
     )
 
 
@@ -198,9 +213,16 @@ def positions_frame(simulation: Simulation, market: Market, instruments: Sequenc
     )
 
 
-def orders_frame(simulation: Simulation, market: Market, instruments: Sequence[Instrument]) -> pl.DataFrame:
+def orders_frame(
+    simulation: Simulation,
+    market: Market,
+    instruments: Sequence[Instrument],
+    decisions: Decisions | None = None,
+) -> pl.DataFrame:
     """One row per order, with what answers why it was entered, why in this size and why by this route."""
-    return _frame(simulation.orders).select(
+    said = _said(simulation.orders, decisions)
+    orders = _frame(simulation.orders).drop("regime").join(said, on="id", how="left", maintain_order="left")
+    return orders.select(
         _id("o", "id"),
         "decided_on",
         _time(market, "decided_on").alias("decided_ts"),
@@ -216,8 +238,9 @@ def orders_frame(simulation: Simulation, market: Market, instruments: Sequence[I
         _named("size_model", {NONE: None} | dict(enumerate(SIZE_MODELS))),
         pl.col(
             *("size_amount", "equity_seen", "price_seen", "distance_seen", "heat_seen"),
-            *("strength", "confidence", "regime"),
+            *("strength", "confidence"),
         ).fill_nan(None),
+        *SAID,
     )
 
 
@@ -295,6 +318,30 @@ def _participation(simulation: Simulation, market: Market, instruments: Sequence
     out = np.full(len(taken), np.nan)
     out[known] = np.nanmax(shares[known], axis=1)
     return out
+
+
+def _said(orders: NDArray[Any], decisions: Decisions | None) -> pl.DataFrame:
+    """`id` and what was said, of every order that would enter something."""
+    entries = orders[orders["role"] == FREE]
+    on = (entries["decided_on"], entries["instrument"])
+    columns: dict[str, Any] = {name: pl.Series([None] * len(entries), dtype=dtype) for name, dtype in SAID.items()}
+    if decisions is not None:
+        columns |= {
+            "regime": _names_of(decisions.regimes, decisions.regime_names, on),
+            "regime_confidence": _numbers_of(decisions.regime_confidences, on),
+            "setup": _names_of(decisions.setups, decisions.setup_names, on),
+            "bias": _numbers_of(decisions.biases, on),
+        }
+    return pl.DataFrame({"id": np.ascontiguousarray(entries["id"]), **columns}, schema_overrides=SAID)
+
+
+def _names_of(numbers: NDArray[Any] | None, names: Sequence[str], on: Any) -> pl.Series:
+    places = np.full(len(on[0]), NONE) if numbers is None else np.nan_to_num(numbers[on], nan=NONE).astype(np.int64)
+    return pl.Series(places).replace_strict(dict(enumerate(names)), default=None, return_dtype=pl.String)
+
+
+def _numbers_of(values: NDArray[Any] | None, on: Any) -> pl.Series:
+    return pl.Series(np.full(len(on[0]), np.nan) if values is None else values[on]).fill_nan(None)
 
 
 def _frame(records: NDArray[Any]) -> pl.DataFrame:

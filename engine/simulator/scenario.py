@@ -316,6 +316,8 @@ def exits_of(given: Document) -> Exits:
 def _stop(given: Any) -> Stop | None:
     if given is None:
         return None
+    if given == "signal":
+        return Stop(distances=True)
     return Stop(**given) if isinstance(given, Mapping) else Stop(price=float(given))
 
 

@@ -39,12 +39,13 @@ RULES: Final = _record(
     _fields(I, "policy n_instruments")
     + _fields(I, "plans states terms cells sizes hots")  # addresses of the first of each
     + _fields(
-        B, "touch has_marks cross converts has_contracts has_opinions limits_all thorough"
+        B,
+        "touch has_marks cross converts has_contracts has_opinions limits_all thorough targets_are_weights entry_post_only",
     )  # thorough: no short cuts, for tests
-    + _fields(F, "participation per_share minimum_fee delisting_recovery")
+    + _fields(F, "participation per_share minimum_fee delisting_recovery rebalance_band entry_offset")
     + _fields(
         I,
-        "multiplier_column refusal_column regime_column strength_column confidence_column",
+        "multiplier_column refusal_column regime_column strength_column confidence_column target_column entry_type entry_ttl",
     )
     + _fields(
         F,

@@ -184,7 +184,8 @@ SESSION_STARTS = 64  # as SESSION_ENDS, only where positions are closed with the
 ENTERS, LEAVES, TRIGGERED, EXPIRES, BEYOND = 1, 2, 4, 8, 16
 
 # What a strategy's signal says, added up in one number per bar and instrument.
-ENTER_LONG, EXIT_LONG, ENTER_SHORT, EXIT_SHORT, EMBARGOED = 1, 2, 4, 8, 16
+ENTER_LONG, EXIT_LONG, ENTER_SHORT, EXIT_SHORT, EMBARGOED, TARGETS = 1, 2, 4, 8, 16, 32
+SAYS = ENTER_LONG | EXIT_LONG | ENTER_SHORT | EXIT_SHORT | TARGETS
 
 # What the run should be told beside its numbers, one bit each.
 WARNINGS: Final = (

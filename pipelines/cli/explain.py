@@ -87,8 +87,21 @@ def _explained(connection: "DuckDBPyConnection", wanted: Address) -> dict[str, A
         and row["role"] in ("protective_stop", "target")
         and (row["instrument"], row["decided_on"]) == (order["instrument"], order["decided_on"])
     ]
+    side = {"buy": "long", "sell": "short"}.get(order["side"])
+    candidates = [
+        row
+        for row in _rows(
+            connection,
+            "candidates",
+            wanted,
+            "AND instrument = $instrument AND ts = $ts",
+            instrument=order["instrument"],
+            ts=order["decided_ts"],
+        )
+        if row["side"] == side
+    ]
     (plan,) = (json.loads(row["document"]) for row in _rows(connection, "plans", wanted))
-    return explained(plan, order, trade=trade, fills=fills, protection=protection)
+    return explained(plan, order, trade=trade, fills=fills, protection=protection, candidates=candidates)
 
 
 def _trade(connection: "DuckDBPyConnection", wanted: Address) -> Row | None:
@@ -103,7 +116,7 @@ def _trade(connection: "DuckDBPyConnection", wanted: Address) -> Row | None:
 
 
 def _rows(
-    connection: "DuckDBPyConnection", table: str, wanted: Address, more: str = "", **parameters: str
+    connection: "DuckDBPyConnection", table: str, wanted: Address, more: str = "", **parameters: str | datetime
 ) -> Iterator[Row]:
     from quality.tables import TABLES
     from resources.warehouse import ask_rows
@@ -150,9 +163,17 @@ def _why_entered(entered: Row) -> Iterator[str]:
     params = ", ".join(f"{name} {_number(value)}" for name, value in entered["params"].items()) or "without parameters"
     yield f"  The signal ({params}) said {entered['signal']} on {entered['instrument']}"
     yield f"  on the close of bar {entered['decided_on']}, which opened at {_moment(entered['decided_ts'])}; it acts from the next bar."
-    said = {name: entered[name] for name in ("strength", "confidence", "regime")}
-    yield f"  {_listed(said, absent='The strategy says no strength, confidence or regime.')}"
+    said = {name: entered[name] for name in ("setup", "bias", "strength", "confidence")}
+    yield f"  {_listed(said, absent='The strategy says no setup, bias, strength or confidence.')}"
+    market = {name: entered[name] for name in ("regime", "regime_confidence")}
+    yield f"  {_listed(market, absent='No regime was known.')}"
     yield f"  Known then: {_listed(entered['known'], absent='nothing, as it was refused before it was looked at.')}"
+    for one in entered["candidates"]:
+        parts = " + ".join(
+            f"{name} {_number(part['value'])} x {part['share']:.2g}" for name, part in one["components"].items()
+        )
+        verdict = f"refused: {', '.join(one['refused'])}" if one["refused"] else "passed"
+        yield f"  {one['setup']} {verdict}; score {_number(one['score'])} of at least {_number(one['at_least'])} = {parts}; bias {_number(one['bias'])}."
 
 
 def _why_this_size(size: Row) -> Iterator[str]:
@@ -208,12 +229,16 @@ def _because(reason: str | None) -> str:
 
 
 def _listed(values: Row, *, absent: str) -> str:
-    known = [f"{name.replace('_', ' ')} {_number(value)}" for name, value in values.items() if value is not None]
+    known = [f"{name.replace('_', ' ')} {_shown(value)}" for name, value in values.items() if value is not None]
     return ", ".join(known) + "." if known else absent
 
 
 def _limit(limit: Any) -> str:
     return " ".join(f"{name} {value:g}" for name, value in limit.items()) if isinstance(limit, dict) else f"{limit:g}"
+
+
+def _shown(value: float | str) -> str:
+    return value if isinstance(value, str) else _number(value)
 
 
 def _number(value: float | None) -> str:

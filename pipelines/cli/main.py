@@ -6,14 +6,19 @@ import typer
 
 from pipelines.cli import (
     backfill,
+    backtest,
     check,
     data_docs,
     diff,
     explain,
     import_actions,
     import_file,
+    indicators,
+    migrate,
+    new,
     night,
     promotion,
+    prove,
     retract,
     simulate,
     sql,
@@ -26,20 +31,26 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("new")(new.new)
+app.command("backtest")(backtest.backtest)
 app.command("nightly")(night.nightly)
 app.command("ui")(ui.ui)
 app.command("backfill")(backfill.backfill)
 app.command("diff")(diff.diff)
 app.command("check")(check.check)
+app.command("indicator")(indicators.indicator)
+app.command("indicators")(indicators.indicators)
 app.command("simulate")(simulate.simulate)
 app.command("explain")(explain.explain)
 app.command("import")(import_file.import_file)
 app.command("retract")(retract.retract)
+app.command("migrate")(migrate.migrate)
 app.command("sql")(sql.sql)
 app.command("data-docs")(data_docs.data_docs)
 app.command("import-actions")(import_actions.import_actions)
 app.command("stages")(promotion.stages)
 app.command("review")(promotion.review)
+app.command("prove")(prove.prove)
 app.add_typer(promotion.ledger, name="ledger")
 
 

@@ -42,6 +42,8 @@ def show(on: Console, workplace: Workplace, result: Mapping[str, Any], done: Don
     refused, of = result["controls"]["refused"], result["controls"]["of"]
     if of:
         on.print(f"\nNegative controls: {refused} of {of} refused, as all must be.")
+    for problem in workplace.project.left_out:
+        on.print(f"[red]left out[/red] {escape(str(problem))}", soft_wrap=True)
     for failure in done.failed:
         on.print(f"[red]failed[/red] {escape(failure.work)}: {escape(failure.reason)}")
     on.print(

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from quality.configuration import parse
-from quality.documents import nearest
+from quality.configuration import read
+from quality.documents import compose, nearest
 from quality.errors import ConfigurationError, Problem
 from quality.formats import Format
+from quality.migrations import schema_of
 from resources.errors import UnknownFormatError
 
 _SHIPPED = Path(__file__).parents[1] / "formats"
@@ -38,7 +39,9 @@ def _read(folder: Path) -> dict[str, Format]:
     problems: list[Problem] = []
     for path in sorted(folder.glob("*.yaml")):
         try:
-            layout = parse(path.read_text(encoding="utf-8"), Format, file=path.name)
+            document = compose(path.read_text(encoding="utf-8"), file=path.name)
+            schema_of(document, "formats")
+            layout = read(document, Format)
         except ConfigurationError as error:
             problems += error.problems
         except (OSError, UnicodeDecodeError) as error:

@@ -8,7 +8,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.market_data import market_data, outages
+from assets.market_data import market_data
+from assets.sla_checks import outages
 from quality import tables
 from resources.lake import Lake
 from resources.project import load

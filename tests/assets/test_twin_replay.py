@@ -23,6 +23,7 @@ WRITTEN: dict[str, dict[str, Any]] = {
         **strategy(exits={"trail": {"atr": 2, "length": 5}, "time_stop_bars": 9, "session_close": True}),
         "costs": {"half_spread_bps": {"core": 0}},
     },
+    "regimes": strategy(regimes={"allowed": ["trend", "chop"], "length": 5}),
     "sleeves": strategy(account={"cash": 10_000, "currency": "USD", "capital": "sleeves"}),
 }
 
@@ -70,6 +71,8 @@ def test_a_kernel_that_errs_fails_the_check(history, monkeypatch: pytest.MonkeyP
 def test_what_the_twin_cannot_know_is_said_and_not_compared(history) -> None:
     project, definition = project_of({"instrument": {"settle": "EUR"}, **strategy(fx={"EUR": "EURUSD.V"})})
     assert "no rates" in compared(project, definition, history, CELL, first=FIRST).compared
+    project, definition = project_of(strategy(risk={"loss_streak_cooldown": {"losses": 2, "seconds": 60}}))
+    assert "streaks are counted by regime" in compared(project, definition, history, CELL, first=FIRST).compared
 
 
 @pytest.fixture

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.backtest import decisions, grid, run, session_returns
-from engine.causal import Bars
+from engine.backtest import decisions, grid, run, session_returns, sweep
+from engine.causal import Bars, where
+from engine.errors import StrategyError
 from engine.indicators import atr
 from engine.simulator.inputs import Exits, Trail
 from engine.simulator.inputs import Stop as ProtectiveStop
 from engine.simulator.simulation import Simulation
+from engine.strategy import Signals, Strategy
 from tests.makers import (
     BUY,
     COVER,
@@ -318,3 +320,86 @@ def test_a_range_without_bars_is_a_flat_account():
     simulation = backtest(history_of({"X": flat_bars([10, 11])}), plan_of("X"), rows=(0, 0), close_at_end=True)
     assert simulation.equity.size == 0
     assert simulation.trades.size == 0
+
+
+class Weighted(Strategy):
+    """Half of the equity while the script says so, which only a change of tells."""
+
+    share: float = 0.5
+
+    def signals(self, bars):
+        return Signals(weight=where(bars.feature("said") > 0, self.share, 0.0))
+
+
+def weighted(closes, said):
+    return history_of({"X": flat_bars(closes, said=said)})
+
+
+def test_weights_are_held_without_a_sizer():
+    history = weighted([100, 100, 100, 100], {0: 1, 1: 1})
+    plan = plan_of("X", plan={"sized": False}, participation=100.0)
+    result = run(on := grid(history, plan), decisions(Weighted(), history, plan, on), plan)
+    assert [(int(fill["bar"]), float(fill["quantity"])) for fill in result.fills] == [(1, 5), (3, 5)]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "plan", "message"),
+    [
+        (Weighted(), {}, "a size says it too: write `size: signal`"),
+        (Scripted(), {"sized": False}, "leaves how much to it: write a sizer"),
+    ],
+    ids=["two sizes", "none"],
+)
+def test_how_much_is_said_by_one_of_the_two(strategy, plan, message):
+    history = weighted([100, 100, 100], {0: BUY})
+    made = plan_of("X", plan=plan)
+    with pytest.raises(StrategyError, match=message):
+        decisions(strategy, history, made, grid(history, made))
+
+
+class Stopped(Strategy):
+    def signals(self, bars):
+        return Signals(enter=bars.feature("said") == BUY, stop=bars.close * 0.1)
+
+
+def test_a_stop_that_nobody_listens_to_is_refused():
+    history = weighted([100, 100, 100], {0: BUY})
+    made = plan_of("X")
+    with pytest.raises(StrategyError, match="write `stop: signal` under exits"):
+        decisions(Stopped(), history, made, grid(history, made))
+
+
+def test_a_stop_that_is_said_is_a_distance_in_raw_prices():
+    """Seen at 200 after a split of two for one, a tenth is 20; in the raw prices of 100 it is 10."""
+    split = [("X", session(1), "split", 2.0)]
+    history = history_of({"X": flat_bars([200, 100, 100, 89], said={1: BUY})}, actions=split)
+    plan = plan_of("X", exits=Exits(stop=ProtectiveStop(distances=True)))
+    result = run(on := grid(history, plan), decided := decisions(Stopped(), history, plan, on), plan)
+    assert decided.stop_distances[1:, 0].tolist() == pytest.approx([10, 10, 8.9])
+    assert [(int(fill["bar"]), float(fill["price"])) for fill in result.fills] == [(2, 100), (3, 89)]
+
+
+def test_who_is_no_member_of_the_universe_is_not_entered_and_may_leave():
+    members = pl.DataFrame({"session": [session(0), session(2)], "instrument": ["X", "X"]})
+    history = weighted([100] * 5, {0: BUY, 1: SELL, 3: BUY})._replace(members=members)
+    plan = plan_of("X")
+    decided = decisions(Scripted(), history, plan, grid(history, plan))
+    assert np.flatnonzero(decided.enter_long).tolist() == [0]
+    assert np.flatnonzero(decided.exit_long).tolist() == [1]
+
+
+def test_who_leaves_the_universe_is_held_at_nothing_by_a_target():
+    members = pl.DataFrame({"session": [session(0), session(1)], "instrument": ["X", "X"]})
+    history = weighted([100] * 4, dict.fromkeys(range(4), 1))._replace(members=members)
+    plan = plan_of("X", plan={"sized": False}, participation=100.0)
+    assert decisions(Weighted(), history, plan, grid(history, plan)).weights[:, 0].tolist() == [0.5, 0.5, 0, 0]
+
+
+def test_a_sweep_of_targets_gives_what_each_run_gives():
+    history = weighted([100, 110, 90, 120, 80, 100], {0: 1, 1: 1, 3: 1})
+    plan = plan_of("X", plan={"sized": False}, participation=100.0)
+    on, shares = grid(history, plan), (0.2, 0.5, 0.9)
+    decided = [decisions(Weighted(share=share), history, plan, on) for share in shares]
+    swept = sweep(on, [lambda one=one: one for one in decided], plan, rows=(1, 6), read=lambda equity: equity.tolist())
+    assert swept == [run(on, one, plan, rows=(1, 6)).equity.tolist() for one in decided]
+    assert len({curve[-1] for curve in swept}) == 3

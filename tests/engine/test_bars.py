@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from engine.bars import COLUMNS, forward_adjusted, resample, timeframe_us
+from engine.bars import COLUMNS, bars_closing_at, forward_adjusted, resample, timeframe_us
+from engine.causal import BAR_COLUMNS
 from engine.errors import UnknownTimeframeError
 
 UTC_TIME = pl.Datetime("us", "UTC")
@@ -200,3 +201,14 @@ def test_a_split_makes_no_return_of_its_own(closes, day, ratio):
 def test_without_actions_nothing_changes():
     bars = daily([10.0, 11.0])
     assert_frame_equal(forward_adjusted(bars, actions()), bars.with_columns(factor=pl.lit(1.0)))
+
+
+def test_bars_made_of_closes_have_no_gap_and_no_price_beyond_their_ends():
+    bars = bars_closing_at([10, 12, 11], "1h")
+    assert bars["open"].to_list() == [10, 10, 12]
+    assert bars["high"].to_list() == [10, 12, 12]
+    assert bars["low"].to_list() == [10, 10, 11]
+    assert bars["close"].to_list() == [10, 12, 11]
+    assert (bars["known_at"] - bars["ts"]).unique().to_list() == [timedelta(hours=1)]
+    assert bars["ts"][1:].to_list() == bars["known_at"][:-1].to_list()
+    assert set(bars.columns) == set(BAR_COLUMNS)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.causal import Bars, Column, crossed_above, crossed_below, derived, evaluate
+from engine.causal import Bars, Column, crossed_above, crossed_below, derived
 from engine.errors import (
     ColumnKindError,
     FinerTimeframeError,
@@ -17,6 +17,7 @@ from engine.errors import (
     OutOfBoundsError,
     UnknownNameError,
 )
+from engine.evaluation import evaluate
 from tests.bar_frames import bar_frame
 
 H1, D1 = timedelta(hours=1), timedelta(days=1)
@@ -253,5 +254,5 @@ def test_no_column_changes_when_later_bars_are_cut(column, seed, data):
 
 def test_derived_can_look_ahead_and_says_so_nowhere_else():
     """The door that negative controls use; that the proof sees through it is tested with the laws."""
-    tomorrow = derived(lambda closes: closes.shift(-1), HOURS.close)
+    tomorrow = derived(lambda closes: closes.shift(-1), HOURS.close, name="tomorrow")
     assert values(tomorrow, _1h=hours([1, 2, 3])) == [2, 3, None]

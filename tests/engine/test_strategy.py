@@ -12,14 +12,15 @@ from engine.bars import PRICES
 from engine.causal import Bars, crossed_above
 from engine.errors import FinerTimeframeError, StrategyError
 from engine.indicators import ema, sma
-from engine.strategy import Signals, Strategy, decide, warm_up_bars
+from engine.stateful import NUMBERS, SETUP, TRUTHS
+from engine.strategy import Signals, Strategy, decide, instruments_named, warm_up_bars
 from strategies.bollinger_reversion import BollingerReversion
 from strategies.sma_cross import SmaCross
 from strategies.time_series_momentum import TimeSeriesMomentum
 from tests.bar_frames import random_walk
 
 HERE = Path(__file__).name
-WAYS = list(Signals._fields)
+WAYS = list(TRUTHS)
 
 
 def market(n_days: int = 60, *, seed: int = 0) -> dict[str, pl.DataFrame]:
@@ -52,7 +53,7 @@ def test_a_strategy_is_a_value():
 
 def test_nothing_is_decided_before_every_signal_is_known():
     decisions = decide(Patient(length=5), market(1), "1h")
-    assert decisions.columns == ["ts", "known_at", *WAYS]
+    assert decisions.columns == ["ts", "known_at", *WAYS, *NUMBERS, SETUP]
     assert decisions["enter"].to_list() == [False] * 4 + [True] * 20
     assert decisions.select(WAYS).null_count().row(0) == (0, 0, 0, 0)
     assert decisions.select(WAYS).dtypes == [pl.Boolean] * 4
@@ -182,3 +183,54 @@ def test_decisions_do_not_depend_on_the_unit_of_price(power, strategy):
     unit = 2.0**power  # a power of two changes no digit, so even ties stay ties
     scaled = {name: frame.with_columns(pl.col(*PRICES) * unit) for name, frame in frames.items()}
     assert decide(strategy, scaled, "1h").equals(decide(strategy, frames, "1h"))
+
+
+class Saying(Strategy):
+    """Says what it is told to, to see what is made of it."""
+
+    def signals(self, bars: Bars) -> Signals:
+        return Signals(enter=bars.close > 0)
+
+
+def saying(**columns):
+    return type(
+        "Said", (Saying,), {"signals": lambda self, bars: Signals(**{k: f(bars) for k, f in columns.items()})}
+    )()
+
+
+def test_numbers_beside_an_entry_are_null_until_everything_is_known():
+    strategy = saying(
+        enter=lambda bars: bars.close > 0,
+        strength=lambda bars: (bars.close - bars.close + 0.5).rolling_mean(3),
+        stop=lambda bars: bars.close * 0.1,
+        setups=lambda bars: {"never": bars.close < 0, "always": bars.close > 0},
+    )
+    decided = decide(strategy, market(1), "1h")
+    assert decided["strength"].head(4).to_list() == [None, None, 0.5, 0.5]
+    assert decided["setup"].head(3).to_list() == [None, None, "always"]
+    assert decided["stop"].is_null().sum() == 2
+    assert decided["weight"].is_null().all()
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"strength": lambda bars: bars.close}, "strength is .* on the bar of .*, must be from 0 to 1"),
+        ({"bias": lambda bars: -bars.close}, "bias is -.*, must be from -1 to 1"),
+        ({"stop": lambda bars: -bars.close}, "stop is -.*, must be above 0: a distance"),
+        ({"strength": lambda bars: bars.close > 0}, "strength is a column of truths, must be a column of numbers"),
+        (
+            {"weight": lambda bars: bars.close * 0, "enter": lambda bars: bars.close > 0},
+            "weight beside other ways to say it, must stand alone",
+        ),
+    ],
+    ids=["strength", "bias", "stop", "a truth", "two ways"],
+)
+def test_what_cannot_be_meant_is_refused(columns, message):
+    with pytest.raises(StrategyError, match=message):
+        decide(saying(**columns), market(1), "1h")
+
+
+def test_instruments_asked_for_by_name_are_known():
+    strategy = saying(enter=lambda bars: bars.close > bars.of("B").on("1d").close.lag(1))
+    assert instruments_named(strategy, "1h") == {"B"}

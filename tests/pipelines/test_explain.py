@@ -12,11 +12,13 @@ from engine.attribution import SIGNS
 from pipelines.cli.main import main
 from resources.lake import Lake
 from resources.warehouse import Warehouse
+from tests.gated import Gated
 from tests.walks import project_of, strategy, walked_history
 
 pytestmark = pytest.mark.slow
 
 KEY = "scripted@1.0.0"
+GATED = "gated@1.0.0"
 N_DAYS = 38  # with something still open at the end
 WRITTEN = {
     **strategy(
@@ -41,6 +43,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for scope in ("backtest", "w001"):
         written = records.frames(KEY, scope, plan=plan, document=document, **result._asdict())
         records.write(lake, KEY, scope, written)
+    gated = definition._replace(signal=Gated)
+    result = research.backtest_of(gated, walked_history(N_DAYS), plan)
+    written = records.frames(GATED, "backtest", plan=plan, document=document, **result._asdict())
+    records.write(lake, GATED, "backtest", written)
     Warehouse(path=str(root / "warehouse.duckdb")).rebuild(lake)
     return root
 
@@ -63,7 +69,7 @@ def rows(home: Path, name: str) -> pl.DataFrame:
 
 
 def test_a_trade_is_explained_by_its_own_records(home: Path, explain) -> None:
-    trade = rows(home, "trades").sort("trade").row(11, named=True)
+    trade = rows(home, "trades").drop_nulls("regime").sort("trade").row(11, named=True)
     code, out, err = explain(f"{KEY}/{trade['trade']}", "--json")
     assert (code, err) == (0, "")
     told = json.loads(out)
@@ -71,6 +77,12 @@ def test_a_trade_is_explained_by_its_own_records(home: Path, explain) -> None:
     assert told["entered"]["instrument"] == trade["instrument"]
     assert told["entered"]["signal"] == trade["side"]
     assert told["entered"]["known"]["close"] == order["price_seen"]
+    assert {name: told["entered"][name] for name in ("regime", "regime_confidence", "setup")} == {
+        "regime": trade["regime"],
+        "regime_confidence": trade["regime_confidence"],
+        "setup": None,
+    }
+    assert trade["regime"] in {"trend", "chop", "bear"}
     size = told["size"]
     assert size["equity"] * 0.004 / size["stop_distance"] == pytest.approx(size["wanted"])
     assert size["quantity"] == pytest.approx(size["wanted"] // 0.01 * 0.01)
@@ -98,6 +110,28 @@ def test_sentences_have_the_three_answers_and_every_fill(home: Path, explain) ->
         assert fill in out
     assert "15m bars" in out
     assert "max_open_positions 1" in out
+    assert "The strategy says no setup, bias, strength or confidence." in out
+    assert "No regime was known." in out  # so early
+
+
+def test_a_trade_is_told_with_its_regime(home: Path, explain) -> None:
+    trade = rows(home, "trades").drop_nulls("regime").row(0, named=True)
+    _, out, _ = explain(f"{KEY}/{trade['trade']}")
+    assert f"  regime {trade['regime']}, regime confidence 0." in out or ", regime confidence 1." in out
+
+
+def test_a_trade_behind_a_gate_has_the_score_it_entered_for_by_component(explain) -> None:
+    code, out, _ = explain(f"{GATED}/t-000003", "--json")
+    assert code == 0
+    entered = json.loads(out)["entered"]
+    passed = [one for one in entered["candidates"] if not one["refused"]]
+    assert {one["side"] for one in entered["candidates"]} == {entered["signal"]}
+    assert passed[0]["score"] == pytest.approx(entered["strength"])
+    parts = passed[0]["components"].values()
+    assert sum(part["value"] * part["share"] for part in parts) == pytest.approx(entered["strength"])
+    _, told, _ = explain(f"{GATED}/t-000003")
+    assert f"{passed[0]['setup']} passed; score " in told
+    assert "confluence" in told
 
 
 def test_an_order_that_was_refused_says_which_guard_refused_it(home: Path, explain) -> None:
@@ -135,7 +169,7 @@ def test_a_window_is_named_between_strategy_and_id(explain) -> None:
         pytest.param(f"{KEY}/t-999999", "backtest has t-000001 to t-", id="no such trade"),
         pytest.param(f"{KEY}/o-999999", "backtest has o-000001 to o-", id="no such order"),
         pytest.param(f"{KEY}/w009/t-000001", "has no w009, only backtest, w001", id="no such window"),
-        pytest.param("other@1.0.0/t-000001", f"there are {KEY}", id="no such strategy"),
+        pytest.param("other@1.0.0/t-000001", f"there are {GATED}, {KEY}", id="no such strategy"),
     ],
 )
 @pytest.mark.parametrize("how", [(), ("--json",)])

@@ -249,6 +249,19 @@ def test_a_rerun_of_a_day_changes_no_table(after: Workplace) -> None:
     assert _content(after, "receipts").height == before["receipts"].height + 2  # the same again is no new receipt
 
 
+@pytest.mark.slow
+def test_features_are_the_outputs_that_were_named_and_know_their_sessions(after: Workplace) -> None:
+    bars = after.lake.read("bars", dataset="crypto_5m", instrument="BTCUSD.BITFINEX").sort("ts")
+    found = after.lake.read("features", dataset="crypto_5m", instrument="BTCUSD.BITFINEX").sort("ts")
+    typical = (bars["high"] + bars["low"] + bars["close"]) / 3
+    opens = (bars["session"] != bars["session"].shift(1)).fill_null(value=True) & (bars["volume"] > 0)
+    assert opens.sum() > 1
+    np.testing.assert_allclose(found["vwap"].filter(opens), typical.filter(opens))
+    hours = after.lake.read("resampled_bars", instrument="BTCUSD.BITFINEX", timeframe="1h").sort("ts")["close"]
+    upper = hours[-2:].mean() + 2 * hours[-2:].std(ddof=0)  # the last five minutes close with their hour
+    assert found["upper_1h"][-1] == pytest.approx(upper)
+
+
 def _content(workplace: Workplace, name: str) -> pl.DataFrame:
     rows = workplace.lake.read(name)
     drop = [column for column in ("sequence",) if column in rows.columns and name == "bars"]

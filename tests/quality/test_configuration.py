@@ -289,7 +289,7 @@ def test_what_was_read_can_be_written_and_read_again(model: type[BaseModel]) -> 
         ),
         pytest.param(
             StrategyConfiguration, "instruments: all", "instruments: 3",
-            "it.yaml:6: instruments is 3, expected all, a list of ids, or a tier such as {tier: core}",
+            "it.yaml:6: instruments is 3, expected all, a list of ids, a tier such as {tier: core}, or {universe: liquid_crypto}",
             id="a number of instruments",
         ),
         pytest.param(

@@ -75,6 +75,7 @@ def test_an_empty_frame_keeps_the_contract():
 
 def test_a_table_that_does_not_exist_is_refused_with_those_that_do():
     with pytest.raises(
-        ContractError, match=r"no table is called 'candles'; the tables are backtest_report, bars, certificates, "
+        ContractError,
+        match=r"no table is called 'candles'; the tables are backtest_report, bars, candidates, certificates, ",
     ):
         table("candles")

@@ -78,10 +78,10 @@ def test_plain_python_around_columns_is_allowed() -> None:
         ("from typing import get_type_hints", "from typing import get_type_hints"),  # evaluates text
         ("from dataclasses import replace", "from dataclasses import replace"),  # another expression for a column
         ("from math import sin as __lt__", "__lt__"),
-        ("bars.close.expression", ".expression"),
+        ("bars.close.function", ".function"),
         ("bars.close._rolling", "._rolling"),
         ("bars.close.__class__", ".__class__"),
-        ("match bars.close:\n    case int(expression=e): pass", ".expression"),
+        ("match bars.close:\n    case int(function=e): pass", ".function"),
         ("(x for x in ()).gi_frame", ".gi_frame"),
         ("__import__('polars')", "__import__"),
         ("eval('1')", "eval"),
@@ -104,8 +104,8 @@ def test_a_door_on_the_last_line_is_refused_with_its_line_and_what_is_allowed(so
 
 
 def test_all_that_is_refused_is_said_at_once_in_the_order_of_its_lines() -> None:
-    assert [line.split(", ")[0] for line in said("x.expression\nimport os\n\neval(open)\n")] == [
-        "it.py:1: .expression",
+    assert [line.split(", ")[0] for line in said("x.function\nimport os\n\neval(open)\n")] == [
+        "it.py:1: .function",
         "it.py:2: import os",
         "it.py:4: eval",
         "it.py:4: open",

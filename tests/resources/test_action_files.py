@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 
 from engine.bars import forward_adjusted
-from engine.causal import Bars, evaluate
-from engine.indicators import indicator
+from engine.causal import Bars
+from engine.evaluation import evaluate
+from engine.indicators.registry import indicator
 from quality.actions import from_factors
 from quality.bars import judge
 from quality.datasets import Instrument

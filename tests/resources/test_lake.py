@@ -540,3 +540,25 @@ def test_processes_that_write_different_windows_at_once_lose_nothing(lake: Lake)
         writer.communicate(b"go\n")
     assert [writer.returncode for writer in writers] == [0, 0, 0]
     assert_frame_equal(held(lake), pl.concat([digests(DAYS[:4], dataset=name) for name in names]))
+
+
+def test_a_column_whose_type_has_changed_is_read_as_the_new_one_and_written_anew(lake):
+    from deltalake import DeltaTable, write_deltalake
+
+    before = digests(DAYS[:2]).with_columns(n_bars=pl.Series([1.0, 2.0]))
+    write_deltalake(str(lake.path("digests")), before.to_arrow(), partition_by=["dataset"])
+    assert lake.read("digests").schema["n_bars"] == tables.table("digests").columns["n_bars"]
+    lake.replace("digests", digests(DAYS[2:3]), dataset="small", session=DAYS[2])
+    assert lake.read("digests").sort("session")["n_bars"].to_list() == [1, 2, 1]
+    assert pl.Schema(DeltaTable(str(lake.path("digests"))).schema())["n_bars"] == pl.Int32
+    lake.replace("digests", digests(DAYS[3:4]), dataset="small", session=DAYS[3])
+    assert lake.version("digests") == 3  # as it was, anew, and each of the two writes
+
+
+@pytest.mark.parametrize("name", tables.TABLES)
+def test_no_table_is_held_in_another_type_than_it_was_written_in(lake, name):
+    from deltalake import DeltaTable
+
+    DeltaTable.create(str(lake.path(name)), tables.empty(name).to_arrow().schema)
+    held = pl.Schema(DeltaTable(str(lake.path(name))).schema())
+    assert {column: held[column] for column in held} == tables.table(name).columns

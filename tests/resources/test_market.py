@@ -102,7 +102,7 @@ def test_features_lie_beside_the_bars_they_were_computed_on(filled: Lake, calend
     assert read.features == ("atr_14",)
     assert read.frames[ONE]["1d"]["atr_14"].to_list() == [0, 1, 2, 3, 4, 5]
     assert read.frames[ONE]["1d"].columns == [
-        *("ts", "known_at", "open", "high", "low", "close", "volume", "factor"),
+        *("session", "ts", "known_at", "open", "high", "low", "close", "volume", "factor"),
         "atr_14",
     ]
 

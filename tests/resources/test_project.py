@@ -7,7 +7,8 @@ import pytest
 
 from engine.strategy import Strategy
 from quality.errors import ConfigurationError
-from resources.project import load
+from resources.errors import UnknownStrategyError
+from resources.project import load, load_unattended, strategy_called
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("datasets", "strategies", "policies")
@@ -40,8 +41,11 @@ def test_the_shipped_project_is_whole() -> None:
     assert set(project.datasets) == {"crypto_5m", "us_equities_1d"}
     assert set(project.strategies) == {
         "bollinger_reversion@1.0.0",
+        "relative_momentum@1.0.0",
         "sma_cross@1.0.0",
+        "smc_confluence@1.0.0",
         "time_series_momentum@1.0.0",
+        "volume_breakout@1.0.0",
     }
     assert project.promotion.periods_per_year["24/7"] == 365
 
@@ -118,7 +122,15 @@ def test_the_code_that_runs_is_the_code_that_is_hashed(root: Path) -> None:
         ),
         pytest.param(
             "datasets/crypto_5m.yaml", "indicator: atr, length: 14", "indicator: atr, length: 1.5",
-            "features.atr_14.length is 1.5, expected a whole number of at least 1", id="a parameter of the wrong kind",
+            "features.atr_14.length is 1.5, expected a whole number from 1 to 100000", id="a parameter of the wrong kind",
+        ),
+        pytest.param(
+            "datasets/crypto_5m.yaml", "indicator: atr, length: 14", "indicator: macd",
+            "features.atr_14.output is missing, expected one of histogram, macd, signal", id="an output nobody chose",
+        ),
+        pytest.param(
+            "datasets/crypto_5m.yaml", "indicator: atr, length: 14", "indicator: macd, output: signl",
+            "features.atr_14.output is 'signl': did you mean 'signal'?", id="an output the indicator has not",
         ),
         pytest.param(
             "datasets/crypto_5m.yaml", "id: EOSUSD.BITFINEX", "id: EOSUSD.BITFNEX",
@@ -132,7 +144,7 @@ def test_the_code_that_runs_is_the_code_that_is_hashed(root: Path) -> None:
         ),
         pytest.param(
             "strategies/sma_cross.py", "import Bars, crossed_above, crossed_below", "import Bars, crossed_above, derived",
-            "from engine.causal import derived, expected one of Bars, Column, crossed_above, crossed_below",
+            "from engine.causal import derived, expected one of Bars, Column, bars_since, crossed_above, crossed_below",
             id="a door to the future",
         ),
         pytest.param(
@@ -197,14 +209,6 @@ def test_the_code_that_runs_is_the_code_that_is_hashed(root: Path) -> None:
         pytest.param(
             "strategies/sma_cross.py", "class SmaCross(Strategy):", "class SmaCross(Strategy)", "SyntaxError: ", id="Python that is none",
         ),
-        pytest.param(
-            "strategies/sma_cross.py", "class SmaCross", "print(undefined)\nclass SmaCross",
-            "NameError: name 'undefined' is not defined, expected Python that runs", id="Python that fails at import",
-        ),
-        pytest.param(
-            "strategies/sma_cross.py", "class SmaCross", "raise SystemExit('bye')\nclass SmaCross",
-            "SystemExit: bye, expected Python that runs", id="Python that leaves",
-        ),
     ],
 )  # fmt: skip
 def test_a_mistake_is_said_with_its_file_and_line(root: Path, file: str, old: str, new: str, problem: str) -> None:
@@ -236,6 +240,40 @@ def test_a_refused_signal_does_not_run(root: Path) -> None:
     line = edit(root, "strategies/sma_cross.py", "class SmaCross", "from os import getcwd\n1 / 0\nclass SmaCross")
     (problem,) = refused(root)
     assert problem.startswith(f"strategies/sma_cross.py:{line}: from os import …, expected one of ")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("print(undefined)", "NameError: name 'undefined' is not defined, expected Python that runs"),
+        ("raise SystemExit('bye')", "SystemExit: bye, expected Python that runs"),
+    ],
+)
+def test_a_signal_runs_when_one_is_made_and_not_before(root: Path, line: str, said: str) -> None:
+    at = edit(root, "strategies/sma_cross.py", "class SmaCross", f"{line}\nclass SmaCross")
+    definition = load(root).strategies["sma_cross@1.0.0"]
+    with pytest.raises(ConfigurationError) as caught:
+        definition.signal()
+    assert str(caught.value) == f"strategies/sma_cross.py:{at}: {said}"
+
+
+@pytest.mark.parametrize("file", ["strategies/sma_cross.py", "strategies/sma_cross.yaml"])
+def test_where_nobody_is_there_to_mend_a_bad_strategy_is_left_out_alone(root: Path, file: str) -> None:
+    (root / file).write_text("- broken: [")
+    project = load_unattended(root)
+    assert set(project.strategies) == set(load(ROOT).strategies) - {"sma_cross@1.0.0"}
+    assert [problem.file for problem in project.left_out] == [file]
+    assert "sma_cross" in project.names
+    edit(root, "policies/sla.yaml", "block_share: 0.5", "block_share: half")
+    with pytest.raises(ConfigurationError, match="block_share"):
+        load_unattended(root)
+
+
+def test_a_strategy_is_given_to_its_test_with_the_parameters_of_its_file(root: Path) -> None:
+    edit(root, "strategies/sma_cross.yaml", "fast: {value: 20", "fast: {value: 30")
+    assert strategy_called("sma_cross", root=root).fast == 30  # type: ignore[attr-defined]
+    with pytest.raises(UnknownStrategyError, match="did you mean 'sma_cross'"):
+        strategy_called("sma_cros", root=root)
 
 
 @pytest.mark.parametrize(
@@ -296,6 +334,61 @@ def test_half_a_strategy_misses_the_other_file(root: Path) -> None:
     missing = "the file is missing beside strategies"
     assert configuration.startswith(f"strategies/sma_cros.yaml: {missing}/sma_cros.py: did you mean 'sma_cross.yaml'?")
     assert signal.startswith(f"strategies/sma_cross.py: {missing}/sma_cross.yaml: did you mean 'sma_cros.py'?")
+
+
+COMPOSED = "strategies/volume_breakout.yaml"
+
+
+def test_a_strategy_of_signal_classes_has_no_python_beside_it(root: Path) -> None:
+    (root / "strategies/volume_breakout.py").write_text((root / "strategies/sma_cross.py").read_text())
+    (problem,) = refused(root)
+    assert problem.startswith("strategies/volume_breakout.py: strategies/volume_breakout.yaml has signals of its own, ")
+
+
+def test_a_mistake_beside_signals_does_not_ask_for_python(root: Path) -> None:
+    line = edit(root, COMPOSED, "costs: bitfinex", "cots: bitfinex")
+    (problem,) = refused(root)
+    assert problem.startswith(f"{COMPOSED}:{line}: unknown key 'cots': did you mean 'costs'?")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "problem"),
+    [
+        pytest.param(
+            "policies/regimes.yaml", "trend: {", "bull_was: {",
+            "unknown key 'bull_was'", id="a regime nobody tells",
+        ),
+        pytest.param(
+            COMPOSED, "min_confidence", "timeframe: 5m, min_confidence",
+            "regimes.timeframe is '5m', expected one of 1d, 1h, 4h, which crypto_5m has and is not shorter than 1h",
+            id="regimes of shorter bars",
+        ),
+    ],
+)  # fmt: skip
+def test_a_mistake_about_regimes_is_said_with_its_file_and_line(
+    root: Path, file: str, old: str, new: str, problem: str
+) -> None:
+    line = edit(root, file, old, new)
+    assert refused(root)[0].startswith(f"{file}:{line}: {problem}")
+
+
+def test_a_regime_without_terms_is_missed_where_it_is_traded(root: Path) -> None:
+    edit(root, "policies/regimes.yaml", "trend: {", "# trend: {")
+    (problem,) = refused(root)
+    assert "regimes.allowed[0] is 'trend', expected one of bear, bull, chop, neutral, tight, wide, for which" in problem
+
+
+def test_a_project_without_terms_of_regimes_is_whole_until_a_strategy_trades_in_some(root: Path) -> None:
+    (root / "policies/regimes.yaml").unlink()
+    assert "regimes.allowed[0] is 'trend', expected nothing, because none is known" in refused(root)[0]
+    (root / COMPOSED).unlink()
+    assert load(root).regimes == {}
+
+
+def test_a_class_that_looks_at_volume_needs_a_data_set_with_some(root: Path) -> None:
+    edit(root, DATA, "volume: traded", "volume: none")
+    wanted = "signals.volume_spike is switched on, expected a data set with volumes, which crypto_5m has not"
+    assert any(wanted in line for line in refused(root))
 
 
 def test_a_signal_file_defines_one_strategy(root: Path) -> None:
