@@ -96,7 +96,7 @@ def _split_legs(terms: Record, s: Record, last: int, ratio: float, whole: float)
             s.leg[o.leg] = o.filled + left
 
 
-@unit("rules terms state account box cell float")
+@unit("rules terms state account box cell float", seldom=True)
 def split(rules: Record, terms: Record, s: Record, account: Record, box: Record, cell: Record, ratio: float) -> int:
     """More units at lower prices; fractions of a lot are paid out at the open."""
     _split_orders(terms, s, account, ratio)

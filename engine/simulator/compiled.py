@@ -71,17 +71,18 @@ def phase(function: _Function) -> _Function:
     return compiled
 
 
-def unit(arguments: str) -> Callable[[_Function], _Function]:
+def unit(arguments: str, *, seldom: bool = False) -> Callable[[_Function], _Function]:
     """Compile a function by itself, for its callers to call by name: records, `int` and `float` in, an int out.
 
-    The calls upon which all paths meet are units, or compiling a run would take minutes.
+    The calls upon which all paths meet are units, or compiling a run would take minutes. What is called `seldom` is
+    merged into no caller, and lies apart: its instructions take no room in the processor beside those of every event.
     """
 
     def decorate(function: _Function) -> _Function:
         if INTERPRETED:
             return function
         name, signature = _named(function), _signature(arguments)
-        _UNITS.append(Unit(name, signature, function, entry=False))
+        _UNITS.append(Unit(name, signature, function, entry=False, seldom=seldom))
         called: Any = types.ExternalFunction(name, signature)
         return called
 
@@ -121,11 +122,14 @@ def entry(arguments: str) -> Callable[[_Function], _Function]:
     return decorate
 
 
+def packed(kind: str, arrays: Any) -> Any:
+    """Tape, desk or logs laid out once, for entries that are called many times with them."""
+    return arrays if INTERPRETED else Packed(kind, arrays)
+
+
 def pinned(tape: Tape, desk: Desk, logs: Logs) -> tuple[Any, Any, Any]:
-    """The three laid out once, for entries that are called many times with them."""
-    if INTERPRETED:
-        return tape, desk, logs
-    return Packed("tape", tape), Packed("desk", desk), Packed("logs", logs)
+    """The three of them."""
+    return packed("tape", tape), packed("desk", desk), packed("logs", logs)
 
 
 def _named(function: Callable[..., Any]) -> str:

@@ -115,7 +115,7 @@ def _brief(tape: Tape, desk: Desk, d: Record, t: int, i: int) -> int:
     return 0
 
 
-@unit("tape desk logs account int")
+@unit("tape desk logs account int", seldom=True)
 def _decide_from_list(tape: Tape, desk: Desk, logs: Logs, account: Record, t: int) -> int:
     while account.next_decision < tape.decisions.size and tape.decisions[account.next_decision].bar <= t:
         copy(tape.decisions[account.next_decision], desk.asked[0])

@@ -135,7 +135,7 @@ def cancel_entries(s: Record, account: Record, client: int, reason: int) -> int:
     return 0
 
 
-@unit("rules account decision")
+@unit("rules account decision", seldom=True)
 def follow_decision(rules: Record, account: Record, d: Record) -> int:
     """One decision of the list."""
     s = state_of(rules, d.instrument)

@@ -271,7 +271,7 @@ def _follow(s: Record, account: Record, level: float) -> None:
         _raise_stop(s, level, TRAILED)
 
 
-@unit("terms state account float")
+@unit("terms state account float", seldom=True)
 def move_stop(terms: Record, s: Record, account: Record, price: float) -> int:
     """A decision moves the stop, to either side."""
     level = stop_price(-s.sign, price, terms.tick)
@@ -284,7 +284,7 @@ def move_stop(terms: Record, s: Record, account: Record, price: float) -> int:
     return 0
 
 
-@unit("rules terms state account int")
+@unit("rules terms state account int", seldom=True)
 def move_targets(rules: Record, terms: Record, s: Record, account: Record, plan: int) -> int:
     """A decision replaces the targets of what is left by those of another plan; its shares are of the whole."""
     for k in range(s.n_orders):

@@ -305,7 +305,7 @@ def exit_order(s: Record, account: Record, why: int) -> int:
     return k
 
 
-@unit("rules terms state account box cell int float int")
+@unit("rules terms state account box cell int float int", seldom=True)
 def leave(
     rules: Record,
     terms: Record,
@@ -331,7 +331,7 @@ def leave(
     return 0
 
 
-@unit("rules terms state account box cell float")
+@unit("rules terms state account box cell float", seldom=True)
 def liquidate(
     rules: Record,
     terms: Record,

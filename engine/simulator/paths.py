@@ -335,7 +335,7 @@ def same_fills(first: Record, second: Record) -> int:
     return True
 
 
-@unit("box box")
+@unit("box box", seldom=True)
 def mark_what_the_other_lacks(box: Record, other: Record) -> int:
     for k in range(box.n_fills):
         if _lacks(other, box, k):
@@ -343,7 +343,7 @@ def mark_what_the_other_lacks(box: Record, other: Record) -> int:
     return 0
 
 
-@unit("state box")
+@unit("state box", seldom=True)
 def mark_trades(s: Record, box: Record) -> int:
     """A trade is ambiguous where one of its fills is."""
     for k in range(box.n_fills):

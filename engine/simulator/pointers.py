@@ -133,7 +133,8 @@ class Packed:
         for name, array, (itemsize, dimensions) in zip(arrays._fields, arrays, _EXPECTED[kind], strict=True):
             if array.itemsize != itemsize or array.ndim != dimensions or not array.flags.c_contiguous:
                 raise UnalignedError(**{f"{kind}.{name}": array.shape})
-            words += [0, 0, array.size, itemsize, array.ctypes.data, *array.shape, *array.strides]
+            address = array.ctypes.data if array.size else 0  # most of the time here goes into asking for it
+            words += [0, 0, array.size, itemsize, address, *array.shape, *array.strides]
         self._arrays, self._words = arrays, np.array(words)
         self.address: Final = self._words.ctypes.data
 

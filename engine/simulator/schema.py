@@ -176,7 +176,7 @@ STATE: Final = _record(
     # the position: flat when quantity is 0
     _fields(
         I,
-        "sign plan trade next_leg all_at legs_filled stop_why marked_at first_order entry_bar delisted",
+        "sign plan trade all_at legs_filled stop_why marked_at first_order entry_bar delisted",
     )
     + _fields(
         F,
@@ -194,7 +194,7 @@ STATE: Final = _record(
     )
     + _fields(
         F,
-        "entered entered_value left left_value carried_in entered_at_open equity_before heat",
+        "entered entered_value left left_value equity_before heat",
     )
     + _fields(
         F,

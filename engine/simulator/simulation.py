@@ -1,7 +1,7 @@
 """One run: bars and decisions in; orders, fills, trades and an equity curve out.
 
 A decision is made on the close of a bar and acts at the next open of its instrument. The shift is made below this door
-and nowhere else. Order of events and rules: `step.py` and the contract.
+and nowhere else. Order of events: `step.py`; rules: the modules it names, and the contract.
 """
 
 from collections.abc import Sequence

@@ -155,6 +155,20 @@ def test_sleeves_are_the_same_on_one_thread_and_two():
     assert [bytes_of(sleeve) for sleeve in alone] == [glided(tape) for tape in tapes]
 
 
+def test_sleeves_write_to_what_earlier_ones_gave_back_and_to_nothing_that_is_held():
+    def spread(sleeves):
+        return {sleeve.logs.equity.__array_interface__["data"][0] for sleeve in sleeves}
+
+    tapes, others = ([world(seed) for seed in seeds] for seeds in (range(3), range(3, 6)))
+    held = run_sleeves(tapes, 1e6, threads=1)
+    given_back = run_sleeves(others, 1e6, threads=1)
+    places = spread(given_back)
+    del given_back
+    assert spread(run_sleeves(others, 1e6, threads=1)) == places
+    assert not spread(held) & places
+    assert [bytes_of(sleeve) for sleeve in held] == [glided(tape) for tape in tapes]
+
+
 def test_bar_by_bar_from_python_is_the_same_run():
     def live(tape, desk, logs):
         silent = with_signals(tape, np.zeros((N_BARS, 1), np.int8))

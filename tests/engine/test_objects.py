@@ -61,13 +61,15 @@ def test_an_edit_of_anything_that_is_compiled_names_another_file(copied, file, s
 
 @pytest.fixture(scope="module")
 def before_and_after(tmp_path_factory):
-    """A run, and another one after a helper was edited and a driver reads beyond its array."""
+    """A run, and another one after a helper was edited and two drivers read outside their arrays."""
     copied = tmp_path_factory.mktemp("copied")
     shutil.copytree(ENGINE, copied / "engine", ignore=shutil.ignore_patterns("__pycache__"))
     before = ran(copied, BUY)
     edit(copied, "simulator/costs.py", "reference * terms.half_spread", "reference * 2.0 * terms.half_spread")
     end = "            n += 1\n    return n\n"  # of `close_books`
     edit(copied, "simulator/drivers.py", end, end.replace("n += 1", "n += 1 + int(logs.orders[10**6].id)"))
+    end = "            t += 1\n    return t\n"  # of `run`
+    edit(copied, "simulator/drivers.py", end, end.replace("return t", "return t + int(logs.orders[-t].id)"))
     return before, ran(copied, BUY)
 
 
@@ -77,10 +79,10 @@ def test_an_edited_helper_is_compiled_again(before_and_after):
 
 
 @pytest.mark.slow
-def test_an_index_beyond_its_array_is_noticed(before_and_after):
+def test_an_index_before_or_beyond_its_array_is_noticed(before_and_after):
     before, after = before_and_after
     assert "IndexError" not in before.stderr
-    assert "IndexError" in after.stderr
+    assert after.stderr.count("IndexError") == 2
 
 
 def test_an_array_that_does_not_lie_in_one_piece_is_refused():
