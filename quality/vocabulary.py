@@ -51,6 +51,7 @@ ALLOWED: Mapping[str, Collection[str]] = {
 """The names that may be imported, by module."""
 
 _MAKINGS = ("across", "function", "kernel", "operands")  # what a column is made of
+_MEMORY = ("base", "ctypes")  # of an array, which reaches beyond what is shown of it
 _HANDED = ("Bars", "Column")
 _BUILTINS = {
     *("abs", "all", "any", "bool", "classmethod", "dict", "divmod", "enumerate", "filter", "float", "frozenset", "int"),
@@ -111,7 +112,7 @@ def _behind(node: ast.AST) -> Iterator[tuple[str, str]]:
     attributes = {ast.Attribute: "attr", ast.MatchClass: "kwd_attrs"}.get(type(node))
     if attributes:
         for name in _texts(getattr(node, attributes)):
-            if name.startswith("_") or name in _MAKINGS or name in _FRAMES:
+            if name.startswith("_") or name in (*_MAKINGS, *_MEMORY) or name in _FRAMES:
                 yield (
                     f".{name}",
                     "what columns offer without it: arithmetic, comparison, & | ~, lag and rolling windows",

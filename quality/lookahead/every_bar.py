@@ -17,9 +17,9 @@ most is nothing or a window. If no node uses what comes after a bar, no column d
 4. At 16 bars the node is computed on everything up to there, and all of it compared exactly: what was
    said of the past is not said otherwise later.
 
-Compiled functions (TA-Lib, kernels of the engine) cost a call for each cut in a block, so for these
-step 2 is done at 4,000 of the bars; steps 1 and 3 at all. What groups the bars itself (by session)
-has to be computed cut by cut, and is cut at 1,000 bars. Nodes that are cumulative from the start of
+Compiled functions (TA-Lib) cost a call for each cut in a block, so for these step 2 is done at 4,000
+of the bars, and for the engine's own kernels, loops that are proved by its tests, at 500; steps 1 and 3
+at all. What groups the bars itself (by session) has to be computed cut by cut, and is cut at 1,000 bars. Nodes that are cumulative from the start of
 the series have no warm-up: they are cut in blocks with 64 bars of memory, and steps 1 and 3 are left out.
 
 `alignment` is proved with the same values: what a bar sees of a longer timeframe or of another
@@ -46,6 +46,7 @@ BEYOND = 8
 ANCHORED_BARS = 64
 WHOLE_CUTS = 16
 COMPILED_CUTS = 4_000
+KERNEL_CUTS = 500
 GROUPED_CUTS = 1_000
 RELATIVE = 1e-8
 THREADS = 2
@@ -240,7 +241,7 @@ def _proved(node: Node) -> Iterator[tuple[str, Break]]:
     said = end_to_end(node, alone)
     differs = _different(said, node.values.gather(alone)).to_numpy()
     rest = np.setdiff1d(np.arange(node.values.len()), alone[~differs], assume_unique=True)
-    exact = _spread(rest, GROUPED_CUTS if node.is_grouped else COMPILED_CUTS if compiled else rest.size)
+    exact = _spread(rest, _cuts_of(node, compiled=compiled) or rest.size)
     cut, uncut = stacked(node, exact)
     if (wrong := _different(cut, uncut).arg_true()).len():
         yield "prefix", _break(node, int(exact[wrong[0]]), cut[wrong[0]], uncut[wrong[0]])
@@ -254,6 +255,15 @@ def _proved(node: Node) -> Iterator[tuple[str, Break]]:
         drifted = strange | dict(_drifted(node, exact, cut))
         if drifted:
             yield _far_or_old(node, dict(sorted(drifted.items())))
+
+
+def _cuts_of(node: Node, *, compiled: bool) -> int | None:
+    """How many bars are cut exactly; None: all."""
+    if node.is_grouped:
+        return GROUPED_CUTS
+    if node.column.kernel is not None:
+        return KERNEL_CUTS
+    return COMPILED_CUTS if compiled else None
 
 
 def _drifted(node: Node, bars: Integers, said: pl.Series) -> Iterator[tuple[int, Any]]:

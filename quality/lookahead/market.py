@@ -47,9 +47,10 @@ class Market(NamedTuple):
     def asked(self) -> Collection[str]:
         return self.frames if self.peers is None else self.peers
 
-    def decided(self, strategy: engine.Strategy, timeframe: str) -> pl.DataFrame:
+    def decided(self, strategy: engine.Strategy, timeframe: str, signals: engine.Signals | None = None) -> pl.DataFrame:
+        """`signals`: what the strategy says, where it was asked before."""
         beside = engine.Market(self.instrument, self.frames, self.peers, self.members)
-        return engine.decide(strategy, self.frames[self.instrument], timeframe, beside)
+        return engine.decide(strategy, self.frames[self.instrument], timeframe, beside, signals=signals)
 
     def known_by(self, now: int) -> "Market":
         """What had closed at the instant `now`, in microseconds, and who was a member in sessions that had opened."""

@@ -16,6 +16,7 @@ import polars as pl
 from engine.causal import FEATURE, Bars, Column
 from engine.errors import EngineError
 from engine.strategy import Stateful, Strategy, signals_of, warm_up_bars
+from engine.strategy import asked as asked_of
 from quality.lookahead.cuts import Asked, poison, prefix_at_cuts
 from quality.lookahead.every_bar import beyond_rounding, every_bar
 from quality.lookahead.laws import Law, LawName, broken, held
@@ -62,11 +63,15 @@ def proof(
     if any(is_opaque(column) for column in columns.values()):
         return Proof([walk, *(broken(name, _OPAQUE) for name in _RUN)], pl.DataFrame())
     try:
-        whole = market.decided(strategy, timeframe)
+        signals = asked_of(strategy, market.frames[market.instrument], timeframe)  # once: symbols know no data
+        whole = market.decided(strategy, timeframe, signals)
     except EngineError as error:
         return Proof([walk, *(broken(name, f"it cannot be asked: {error}") for name in _RUN)], pl.DataFrame())
     asked = Asked(
-        lambda seen: seen.decided(strategy, timeframe), market, timeframe, _history(strategy, market, timeframe)
+        lambda seen: seen.decided(strategy, timeframe, signals),
+        market,
+        timeframe,
+        _history(strategy, market, timeframe),
     )
     laws = [walk, prefix_at_cuts(asked, whole), poison(asked, whole)]
     if isinstance(strategy, Stateful):

@@ -79,6 +79,8 @@ def test_plain_python_around_columns_is_allowed() -> None:
         ("from dataclasses import replace", "from dataclasses import replace"),  # another expression for a column
         ("from math import sin as __lt__", "__lt__"),
         ("bars.close.function", ".function"),
+        ("bars.close[:].base", ".base"),
+        ("bars.close[:].ctypes.data", ".ctypes"),
         ("bars.close._rolling", "._rolling"),
         ("bars.close.__class__", ".__class__"),
         ("match bars.close:\n    case int(function=e): pass", ".function"),
