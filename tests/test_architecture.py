@@ -121,6 +121,7 @@ def test_annotations_are_values_because_dagster_reads_them() -> None:
     assert postponed == []
 
 
+@pytest.mark.slow
 def test_the_clock_has_one_door() -> None:
     assert users_of(CLOCK) == {"resources/clock.py"}
 

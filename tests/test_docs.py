@@ -324,6 +324,7 @@ def test_the_data_set_in_the_readme_is_whole_with_any_source(tmp_path):
     assert {one.source.kind for one in project_with_every_kind(tmp_path).datasets.values()} == set(SOURCES)
 
 
+@pytest.mark.slow
 def test_every_query_in_a_page_can_be_asked(tmp_path):
     lake = Lake(root=str(tmp_path / "lake"), lock_path=str(tmp_path / "lock"))
     warehouse = Warehouse(path=str(tmp_path / "warehouse.duckdb"))
@@ -397,6 +398,7 @@ def test_the_glossary_lists_every_synonym_that_the_code_must_not_use():
     assert {*SYNONYMS, "symbol"} <= set(re.findall(r"[a-z]+", not_these))
 
 
+@pytest.mark.slow
 def test_names_in_the_code_are_those_of_the_glossary():
     for file in (file for package in PACKAGES for file in (ROOT / package).rglob("*.py")):
         where = file.relative_to(ROOT).as_posix()

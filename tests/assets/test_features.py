@@ -144,6 +144,7 @@ CHANGES: dict[str, Change] = {
 }
 
 
+@pytest.mark.slow
 def test_written_from_the_first_changed_session_on_it_equals_what_is_computed_at_once(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
     for name in DATASET.ids:

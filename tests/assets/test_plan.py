@@ -178,6 +178,7 @@ def test_the_default_ladder_breaks_even_after_the_first_target_unless_said_other
     assert later["break_even_after"] == 2
 
 
+@pytest.mark.slow
 def test_sleeves_know_nothing_of_each_other(history: History) -> None:
     """The account apart of an instrument is the account it would have alone."""
     account = {**STRATEGY["account"], "capital": "sleeves"}

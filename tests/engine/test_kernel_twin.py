@@ -77,6 +77,7 @@ def test_they_agree_on_one_instrument(scenario):
 
 @settings(max_examples=20, deadline=None)
 @given(portfolios())
+@pytest.mark.slow
 def test_they_agree_on_a_shared_account(scenario):
     clock = sorted(
         {row[0] for rows in scenario["bars"].values() for row in rows}

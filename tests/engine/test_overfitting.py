@@ -103,6 +103,7 @@ def test_the_interval_of_a_mean_is_as_wide_as_the_textbook_says():
     assert drawn.upper == pytest.approx(RETURNS.mean() + 1.645 * error, abs=0.15 * error)
 
 
+@pytest.mark.slow
 def test_blocks_keep_the_dependence_and_widen_the_interval():
     trending = np.repeat(np.random.default_rng(5).normal(0, 0.01, 100), 5)
     alone, together = (

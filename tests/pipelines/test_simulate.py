@@ -197,5 +197,6 @@ def test_every_scenario_of_the_guide_is_shown_in_it(file: Path) -> None:
     assert f"    gauntlet simulate docs/guides/fills/{file.name}" in page
 
 
+@pytest.mark.slow
 def test_the_guide_shows_what_the_command_prints() -> None:
     assert rendered(GUIDE.read_text()) == GUIDE.read_text(), "python -m tests.write_fills_guide writes it anew"

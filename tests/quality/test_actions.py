@@ -174,6 +174,7 @@ def test_the_order_of_rows_means_nothing_and_an_action_is_believed_once(said: li
 
 @given(histories, st.lists(actions, max_size=4))
 @settings(max_examples=30)
+@pytest.mark.slow
 def test_of_one_source_only_its_newest_statement_counts(said: list[Any], newest: list[Any]) -> None:
     before = [statement(n, *stated) for n, (stated, _) in enumerate(said, 1)]
     assert folded(*before, statement(99, *newest)) == folded(statement(99, *newest))

@@ -173,6 +173,7 @@ def test_a_range_judged_in_parts_is_the_range_judged_at_once(rows, said, policy)
 
 @given(rows, every_receipt)
 @settings(max_examples=20)
+@pytest.mark.slow
 def test_every_row_is_refused_once_or_stands_behind_one_accepted_bar(rows, said):
     raw = received(*rows)
     found = judge_all(raw, said)
@@ -187,6 +188,7 @@ def test_every_row_is_refused_once_or_stands_behind_one_accepted_bar(rows, said)
 
 @given(rows)
 @settings(max_examples=25)
+@pytest.mark.slow
 def test_one_receipt_is_accounted_for_row_by_row(rows):
     raw = received(*({**row, "sequence": 2} for row in rows)).filter(pl.col("ts") < START + 47 * MINUTE)
     found = judge_all(raw.filter(pl.col("ts") > CLOSES["close"][0]), receipts([(SESSION, NEXT)] * 4).filter(sequence=2))

@@ -65,6 +65,7 @@ def kept() -> Tables:
 
 
 @pytest.mark.parametrize("on_conflict", ["refuse", "keep_last"])
+@pytest.mark.slow
 def test_every_value_that_is_counted_anew_is_that_of_the_record(on_conflict: Literal["refuse", "keep_last"]) -> None:
     kept, frame = both(on_conflict)
     record = kept["sla_record"].join(frame, on=["instrument", "session"])
@@ -104,6 +105,7 @@ def test_a_session_is_judged_by_the_newest_receipt_that_speaks_for_it(kept: Tabl
     assert moved.is_between(*AGAIN).all()
 
 
+@pytest.mark.slow
 def test_a_retracted_receipt_counts_for_nothing(kept: Tables) -> None:
     even = kept["receipts"].filter(pl.col("sequence") % 2 == 0)
     taken_back = even.select("dataset", "sequence", pl.col("received_at").alias("retracted_at"), why=pl.lit("wrong"))
@@ -151,6 +153,7 @@ def parts_of_a_session(level: ServiceLevel) -> Tables:
         pytest.param("expected", 1 / 5, id="what is expected outside hours is neither refused nor received"),
     ],
 )
+@pytest.mark.slow
 def test_files_of_parts_of_a_session_are_counted_as_the_record_counts_them(outside_hours: str, share: float) -> None:
     level = LEVEL.model_copy(update={"outside_hours": outside_hours, "max_range_ratio": None})
     kept = parts_of_a_session(level)
@@ -187,6 +190,7 @@ def test_a_refused_row_that_quarantine_lacks_is_found(kept: Tables) -> None:
     assert f"unmatched_{rule}" in broken(frame, "unmatched_"), "where an accepted bar has"
 
 
+@pytest.mark.slow
 def test_volumes_that_mean_nothing_break_no_rule(kept: Tables) -> None:
     negative = kept["raw_bars"].filter(pl.col("volume") < 0).height
     of_volume = ["negative_volume", "unreadable_volume"]

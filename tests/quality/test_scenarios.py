@@ -505,6 +505,7 @@ def plain(value: Any) -> Any:
 UNREADABLE = "an entry inside the bar beyond its own stop and target leaves by the stop"
 
 
+@pytest.mark.slow
 def test_what_is_written_out_means_what_was_written() -> None:
     for sentence in SCENARIOS.keys() - {UNREADABLE}:
         document, _ = SCENARIOS[sentence]

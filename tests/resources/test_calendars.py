@@ -281,6 +281,7 @@ def test_a_calendar_is_opened_once() -> None:
     assert open_calendar("XNYS") is open_calendar("XNYS")
 
 
+@pytest.mark.slow
 def test_a_venue_recorded_from_later_on_is_opened_from_there() -> None:
     tokyo = open_calendar("XTKS")
     assert tokyo.first == date(1997, 1, 1)

@@ -329,6 +329,7 @@ CHANGES = st.tuples(
 
 
 @given(st.lists(st.tuples(st.sampled_from(COLUMNS), st.sampled_from(["A", "B"]), CHANGES), max_size=12))
+@pytest.mark.slow
 def test_whatever_was_kept_the_answer_is_that_of_computing_it(asked: list) -> None:
     with TemporaryDirectory() as folder:
         market = drawn(n=24)

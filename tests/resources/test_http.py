@@ -51,6 +51,7 @@ def test_an_answer_is_read_no_further_than_its_limit(server) -> None:
     assert len(server.asked) == 1
 
 
+@pytest.mark.slow
 def test_the_limit_counts_what_was_unpacked(server) -> None:
     bomb = gzip.compress(b" " * 50_000_000)
     assert len(bomb) < 60_000

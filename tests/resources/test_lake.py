@@ -259,6 +259,7 @@ def test_only_files_that_may_hold_a_wanted_day_are_scanned(lake: Lake) -> None:
     assert lake.read("bars", session=Between(DAYS[4], DAYS[6]), sequence=[2, 3]).is_empty()
 
 
+@pytest.mark.slow
 def test_only_files_that_may_hold_a_wanted_instant_are_scanned(lake: Lake) -> None:
     for day in DAYS:
         lake.replace("bars", bars([day], n=3), dataset="small", session=day)

@@ -50,6 +50,7 @@ def test_the_shipped_project_is_whole() -> None:
     assert project.promotion.periods_per_year["24/7"] == 365
 
 
+@pytest.mark.slow
 def test_every_shipped_grid_is_small_holds_the_chosen_values_and_makes_strategies() -> None:
     for definition in load(ROOT).strategies.values():
         grid = definition.configuration.grid()
@@ -258,6 +259,7 @@ def test_a_signal_runs_when_one_is_made_and_not_before(root: Path, line: str, sa
 
 
 @pytest.mark.parametrize("file", ["strategies/sma_cross.py", "strategies/sma_cross.yaml"])
+@pytest.mark.slow
 def test_where_nobody_is_there_to_mend_a_bad_strategy_is_left_out_alone(root: Path, file: str) -> None:
     (root / file).write_text("- broken: [")
     project = load_unattended(root)

@@ -73,6 +73,7 @@ def test_its_sessions_were_not_asked_for(lake: Lake) -> None:
     assert asked_until(standing_receipts(lake, "small"), [ONE], DAYS) == {ONE: None}
 
 
+@pytest.mark.slow
 def test_a_number_that_is_not_there_is_refused_with_the_nearest_that_are(lake: Lake) -> None:
     with pytest.raises(UnknownReceiptError, match="small has no receipt 1; it has none yet"):
         named(lake, "small", [1])

@@ -106,6 +106,7 @@ def test_the_newest_crypto_session_is_complete(instrument: str) -> None:
 
 
 @needs_shared_data
+@pytest.mark.slow
 def test_the_session_left_out_would_rightly_block_the_data_set() -> None:
     project = load(CHECKOUT)
     dataset, left_out = project.datasets["crypto_5m"], date(2017, 12, 31)
@@ -209,6 +210,7 @@ def test_no_action_comes_before_its_instruments_first_bar() -> None:
     assert actions.join(listed, on="instrument").filter(pl.col("ex_date") <= pl.col("listed")).is_empty()
 
 
+@pytest.mark.slow
 def test_every_ex_date_is_a_session() -> None:
     ex_dates = SampleSource("us_equities_1d").corporate_actions(_named(*EQUITIES))["ex_date"]
     assert set(ex_dates) <= set(open_calendar("XNYS").sessions(date(1998, 1, 2), EQUITIES_LAST))
