@@ -25,7 +25,6 @@ from typing import NamedTuple
 import polars as pl
 
 from assets.partitions import as_of, key_format, partition_of
-from engine.strategy import instruments_named
 from quality import sla, tables
 from quality.datasets import Dataset
 from quality.declarations import asks_for_others
@@ -242,13 +241,27 @@ def regime_terms(project: Project, configuration: StrategyConfiguration) -> dict
 
 
 def instruments_seen(definition: StrategyDefinition, dataset: Dataset) -> list[str]:
-    """Those it trades, and those whose bars its signal asks for by name; which its own code says."""
+    """Those it trades, and all of the data set where its signal may ask for others by name."""
     configuration = definition.configuration
     traded = [instrument.id for instrument in configuration.chosen_instruments(dataset)]
-    features = dataset.features if configuration.timeframe == dataset.timeframe else ()
-    strategy = definition.signal(**configuration.parameters())
-    named = instruments_named(strategy, configuration.timeframe, features=features)
-    return [*traded, *sorted(named & set(dataset.ids) - set(traded))]
+    others = dataset.ids if asks_for_others(definition.source) else ()
+    return [*traded, *sorted(set(others) - set(traded))]
+
+
+def decided_by(project: Project, definition: StrategyDefinition) -> list[object]:
+    """What else of the project says what a strategy decides: how its data are made, judged and chosen from."""
+    dataset = project.datasets[definition.configuration.dataset]
+    shape = {"calendar", "timeframe", "resample", "start", "features", "universes"}
+    return [
+        dataset.model_dump(mode="json", include=shape),
+        corrections(project, dataset),
+        project.sla[dataset.sla].model_dump(mode="json"),
+        [project.universes[name].model_dump(mode="json") for name in dataset.universes],
+        {
+            name: terms.model_dump(mode="json")
+            for name, terms in regime_terms(project, definition.configuration).items()
+        },
+    ]
 
 
 def _chosen_by(project: Project, configuration: StrategyConfiguration) -> dict[str, object]:

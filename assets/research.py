@@ -230,10 +230,11 @@ def parameter_sets(definition: StrategyDefinition) -> dict[str, Mapping[str, Any
 
 
 def identity_of(project: Project, definition: StrategyDefinition) -> str:
-    """What a certificate is proved for: code, configuration, instruments, and the code that proves it."""
+    """What a certificate is proved for: code, configuration, instruments, what else decides, and the code that proves it."""
     dataset = project.datasets[definition.configuration.dataset]
     traded = [instrument.id for instrument in definition.configuration.chosen_instruments(dataset)]
-    return document_hash([definition.code_hash, definition.configuration_hash, traded, numbers_hash()])
+    said = [definition.code_hash, definition.configuration_hash, traded, numbers_hash()]
+    return document_hash([*said, *inputs.decided_by(project, definition)])
 
 
 def columns_of(lake: Lake, past: History, plan: "Plan") -> Columns:
@@ -252,7 +253,7 @@ def backtest_of(definition: StrategyDefinition, past: History, plan: "Plan", *, 
     simulation = backtest.run(on, decided, plan)
     returns = backtest.session_returns(simulation, on.sessions, of=past.sessions, cash=plan.rules.cash)
     bears = Bears(report.break_even_cost_multiple(on, decided, plan), report.capacity(on, decided, plan))
-    asked = all_candidates(strategy, past, plan)
+    asked = all_candidates(strategy, past, plan, memo=memo)
     return Backtest(simulation, on.bars, returns, report.paths(on, decided, plan), bears, asked, decided)
 
 

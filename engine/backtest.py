@@ -213,6 +213,8 @@ def _heard_by_somebody(strategy: Strategy, decided: pl.DataFrame, plan: Plan) ->
 
     if says("stop") and not (plan.rules.exits.stop or inputs.Stop()).distances:
         raise refusal(strategy, "says a stop, and nothing listens: write `stop: signal` under exits")
+    if says("enter", "enter_short") and not says("stop") and (plan.rules.exits.stop or inputs.Stop()).distances:
+        raise refusal(strategy, "enters and says no stop, and `stop: signal` leaves it to the strategy: say `stop=…`")
     if says("target", "weight") and plan.sized:
         raise refusal(strategy, "says how much is to be held, and a size says it too: write `size: signal`")
     if says("enter", "enter_short") and not plan.sized:

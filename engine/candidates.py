@@ -11,7 +11,7 @@ import polars as pl
 from engine.backtest import Plan
 from engine.bars import UTC_US
 from engine.causal import Column
-from engine.evaluation import Frames, evaluate
+from engine.evaluation import Frames, Memo, evaluate
 from engine.history import History
 from engine.scorer import SIDES, Components, Gated, refusals
 from engine.strategy import ALONE, Market, Strategy, asked, is_warm
@@ -43,14 +43,20 @@ def candidates(strategy: Strategy, frames: Frames, timeframe: str, market: Marke
 
 
 def all_candidates(
-    strategy: Strategy, history: History, plan: Plan, *, within: tuple[date, date] | None = None
+    strategy: Strategy,
+    history: History,
+    plan: Plan,
+    *,
+    within: tuple[date, date] | None = None,
+    memo: Memo | None = None,
 ) -> pl.DataFrame:
     """Those of all instruments of the plan, `instrument` before the other columns; of the sessions `within`, both included."""
     peers = [instrument.id for instrument in plan.instruments]
     found = []
     for instrument in peers:
         frames = history.frames[instrument]
-        own = candidates(strategy, frames, plan.timeframe, Market(instrument, history.frames, peers, history.members))
+        market = Market(instrument, history.frames, peers, history.members, memo)
+        own = candidates(strategy, frames, plan.timeframe, market)
         if within is not None:
             sessions = frames[plan.timeframe].select("ts", "session").filter(pl.col("session").is_between(*within))
             own = own.join(sessions, on="ts", how="semi", maintain_order="left")

@@ -518,6 +518,8 @@ class Bars:
 
     def of(self, instrument: str) -> "Bars":
         """Another instrument's bars, each visible from its close on; they carry no features."""
+        if not isinstance(instrument, str):
+            raise OutOfBoundsError("instrument", instrument, allowed="the id of one, such as 'BTCUSD.BITFINEX'")
         return Bars(self.timeframe, instrument=instrument)
 
     def feature(self, name: str) -> Column:

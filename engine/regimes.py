@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from engine.causal import Bars, Column, where
 from engine.errors import UnknownNameError
-from engine.evaluation import OWN, Frames, Memo, evaluate
+from engine.evaluation import Frames, evaluate
 from engine.indicators import sma, stddev
 from engine.signals.measures import efficiency, past
 from engine.signals.registry import SIGNALS, members
@@ -111,17 +111,10 @@ CLASSIFIERS: Mapping[str, Classifier] = {
 DEFAULT_CLASSIFIER = "trend_chop_bear"
 
 
-def classified(
-    rules: RegimeRules,
-    frames: Frames,
-    timeframe: str,
-    *,
-    instrument: str = OWN,
-    memo: Memo | None = None,
-) -> tuple[Floats, Floats]:
+def classified(rules: RegimeRules, frames: Frames, timeframe: str) -> tuple[Floats, Floats]:
     """The regime's number and its confidence on every bar of `timeframe`; NaN where not known."""
     found = regime(Bars(timeframe).on(rules.timeframe), rules.classifier, length=rules.length)
-    values = evaluate(found._asdict(), frames, timeframe, instrument=instrument, memo=memo)
+    values = evaluate(found._asdict(), frames, timeframe)
     number, confidence = (values[name].fill_null(float("nan")).to_numpy() for name in Regime._fields)
     return number, confidence
 

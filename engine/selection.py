@@ -114,7 +114,7 @@ def walk(
     simulation = run(on, decided, plan, rows=rows, close_at_end=True)
     bars, on_them = part(on, decided, rows)
     returns = session_returns(simulation, on.sessions[first:end], of=out_of_sample, cash=plan.rules.cash)
-    asked = all_candidates(strategy, history, plan, within=(out_of_sample[0], out_of_sample[-1]))
+    asked = all_candidates(strategy, history, plan, within=(out_of_sample[0], out_of_sample[-1]), memo=kept)
     on_paths = paths(on, decided, plan, rows=rows, close_at_end=True)
     return Walked(chosen, returns, simulation, bars, on_paths, asked, on_them)
 

@@ -82,7 +82,9 @@ class Past:
         if isinstance(at, slice):
             if at.stop is not None and at.stop > self._known:
                 raise NotYetKnownError(at.stop, known=self._known)
-            return self._values[: self._known][at]
+            known = self._values[: self._known][at].copy()  # a view could be widened to what comes after
+            known.flags.writeable = False
+            return known
         if not -self._known <= at < self._known:
             raise NotYetKnownError(at, known=self._known)
         return float(self._values[at if at >= 0 else self._known + at])
@@ -195,6 +197,9 @@ def _checked(answer: Answer, ts: datetime) -> Answer:
         if value is not None and not (np.isfinite(value) and least <= value <= greatest):
             msg = f"{name} is {value:g} on the bar of {ts}, must be a finite number from {least:g} to {greatest:g}"
             raise InvalidInputError(msg)
+    if answer.setup is not None and not isinstance(answer.setup, str):
+        msg = f"setup is {answer.setup!r} on the bar of {ts}, must be a name"
+        raise InvalidInputError(msg)
     if answer.stop is not None and answer.stop <= 0:
         msg = f"stop is {answer.stop:g} on the bar of {ts}, must be above 0: a distance"
         raise InvalidInputError(msg)

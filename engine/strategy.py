@@ -29,8 +29,8 @@ from typing import Any, ClassVar, NamedTuple, dataclass_transform
 import polars as pl
 
 from engine.bars import timeframe_us
-from engine.causal import BAR_COLUMNS, Bars, Column
-from engine.errors import EngineError, StrategyError
+from engine.causal import BAR_COLUMNS, Bars, Column, whole_number
+from engine.errors import EngineError, OutOfBoundsError, StrategyError
 from engine.evaluation import OWN, Frames, Memo, evaluate
 from engine.scorer import Gated
 from engine.stateful import NUMBERS, SETUP, TRUTHS, WITHIN, Answer, DataWindow, ask_bar_by_bar
@@ -171,7 +171,16 @@ def is_warm(said: Iterable[str]) -> pl.Expr:
 
 def _asked_bar_by_bar(strategy: Stateful, frames: Frames, timeframe: str) -> pl.DataFrame:
     memory = strategy.start()
-    return ask_bar_by_bar(lambda window: strategy.on_bar(window, memory), frames, timeframe, warm_up=strategy.warm_up)
+    return ask_bar_by_bar(
+        lambda window: strategy.on_bar(window, memory), frames, timeframe, warm_up=_declared_warm_up(strategy)
+    )
+
+
+def _declared_warm_up(strategy: "Stateful") -> int:
+    try:
+        return whole_number("warm_up", strategy.warm_up, at_least=0)
+    except OutOfBoundsError as error:
+        raise refusal(strategy, error) from error
 
 
 def warm_up_bars(strategy: Strategy, timeframe: str, *, features: Mapping[str, int] | None = None) -> int:
@@ -187,18 +196,9 @@ def warm_up_bars(strategy: Strategy, timeframe: str, *, features: Mapping[str, i
         and too many where sessions are shorter; one more of its bars is added, as the series may begin inside one.
     """
     if isinstance(strategy, Stateful):
-        return strategy.warm_up
+        return _declared_warm_up(strategy)
     signals = signals_of(strategy, Bars(timeframe, features or {}))
     return max((_warm_up(column, timeframe, {}) for column in signals.said.values()), default=0)
-
-
-def instruments_named(strategy: Strategy, timeframe: str, *, features: Iterable[str] = ()) -> set[str]:
-    """The other instruments whose bars `strategy` asks for by name."""
-    if isinstance(strategy, Stateful):
-        return set()
-    said = signals_of(strategy, Bars(timeframe, dict.fromkeys(features, 0))).said
-    nodes = (node for column in said.values() for node in column.walk().values())
-    return {node.instrument for node in nodes if node.instrument is not None}
 
 
 def signals_of(strategy: Strategy, bars: Bars) -> Signals:
@@ -209,6 +209,10 @@ def signals_of(strategy: Strategy, bars: Bars) -> Signals:
         raise refusal(strategy, error) from error
     if not isinstance(signals, Signals):
         raise refusal(strategy, f"signals returned {type(signals).__name__}, must return Signals(enter=…, exit=…)")
+    if not isinstance(signals.setups, Mapping) or not all(isinstance(name, str) for name in signals.setups):
+        raise refusal(strategy, f"setups is {signals.setups!r}, must be truths by name")
+    if not isinstance(signals.gated, Gated | None):
+        raise refusal(strategy, f"gated is {signals.gated!r}, must be what `gate` gave")
     for name, column in signals.said.items():
         kind = "number" if name in NUMBERS else "truth"
         if not (isinstance(column, Column) and column.kind == kind):

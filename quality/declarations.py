@@ -98,5 +98,5 @@ def _parameters(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> Iter
 
 def _has_default(value: ast.expr | None) -> bool:
     if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "field":
-        return any(keyword.arg in {"default", "default_factory"} for keyword in value.keywords)
+        return any(keyword.arg == "default" for keyword in value.keywords)
     return value is not None

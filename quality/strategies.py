@@ -86,15 +86,16 @@ Version = Annotated[
 ]
 
 
-class Account(Record):
-    cash: Positive
-    currency: Currency
-    capital: Literal["shared", "sleeves"]  # all instruments draw on one account; or on equal parts, an account each
-
-
 def _left_out(default: Any = None) -> Any:
     """A key that may be missing; where it is, versions of before keep their hash."""
     return Field(default=default, exclude_if=lambda value: value == default)
+
+
+class Account(Record):
+    cash: Positive
+    currency: Currency
+    leverage: Literal[1] = _left_out(1)  # contracts say theirs in the data set
+    capital: Literal["shared", "sleeves"]  # all instruments draw on one account; or on equal parts, an account each
 
 
 class Parameter(Record):

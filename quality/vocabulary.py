@@ -5,7 +5,9 @@ The text is read as a tree before it runs, and refused where it
 1. imports what `ALLOWED` does not list, a module as a whole (but `math`) included;
 2. uses a builtin that `_BUILTINS` does not list (`getattr`, `open` and `eval` among those left out);
 3. touches what lies behind an object: names and attributes with leading underscores, a column's expression, frames;
-4. makes a `Column` or `Bars` of its own: it is handed both, so their names stand in annotations only.
+4. remembers: at the top of the file and in classes stand constants only, and attributes are set on `self` alone, so
+   that nothing is carried from one instrument, parameter set or run to the next;
+5. makes a `Column` or `Bars` of its own: it is handed both, so their names stand in annotations only.
 
 What remains can look back and not ahead. It is a fence against mistakes and shortcuts, not a sandbox
 for hostile code; the look-ahead laws are the second line.
@@ -52,6 +54,10 @@ ALLOWED: Mapping[str, Collection[str]] = {
 
 _MAKINGS = ("across", "function", "kernel", "operands")  # what a column is made of
 _MEMORY = ("base", "ctypes")  # of an array, which reaches beyond what is shown of it
+_MAKE_CONSTANTS = (
+    *("abs", "auto", "bool", "field", "float", "frozenset", "int", "len", "max", "min", "range", "round", "str", "sum"),
+    *("tuple", "NewType", "TypeVar"),
+)
 _HANDED = ("Bars", "Column")
 _BUILTINS = {
     *("abs", "all", "any", "bool", "classmethod", "dict", "divmod", "enumerate", "filter", "float", "frozenset", "int"),
@@ -80,10 +86,14 @@ def refused(source: str, *, file: str) -> list[Problem]:
     tree = ast.parse(source)
     handed = _names_of_handed(tree)
     annotated = {id(node) for annotation in _annotations(tree) for node in ast.walk(annotation)}
+    shared = {id(line) for node in ast.walk(tree) if isinstance(node, ast.Module | ast.ClassDef) for line in node.body}
     found = [
         Problem(file, getattr(node, "lineno", None), "", seen, allowed)
         for node in ast.walk(tree)
-        for seen, allowed in (*_imported(node), *_built_in(node), *_behind(node), *_handed(node, handed, annotated))
+        for seen, allowed in (
+            *(*_imported(node), *_built_in(node), *_behind(node), *_handed(node, handed, annotated)),
+            *_remembering(node, shared),
+        )
     ]
     return sorted(dict.fromkeys(found), key=lambda problem: problem.line or 0)
 
@@ -126,6 +136,34 @@ def _behind(node: ast.AST) -> Iterator[tuple[str, str]]:
 def _handed(node: ast.AST, handed: Collection[str], annotated: Collection[int]) -> Iterator[tuple[str, str]]:
     if isinstance(node, ast.Name) and node.id in handed and id(node) not in annotated:
         yield f"{node.id} made or used by hand", f"{node.id} in annotations only: take columns from the bars handed in"
+
+
+def _remembering(node: ast.AST, shared: Collection[int]) -> Iterator[tuple[str, str]]:
+    """What outlives a run: a value that can be changed, where all runs share it; `shared` are lines of the file and of classes."""
+    value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) and id(node) in shared else None
+    if value is not None and not _is_constant(value):
+        yield ast.unparse(value), "a constant: what a strategy remembers is made by `start`, for each run anew"
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        for value in (*node.args.defaults, *(one for one in node.args.kw_defaults if one is not None)):
+            if not _is_constant(value):
+                yield f"the default {ast.unparse(value)}", "a constant, as a default is shared by all calls"
+    if isinstance(node, ast.Global):
+        yield f"global {', '.join(node.names)}", "memory that is made by `start`, for each run anew"
+    set_on = node.value if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load) else None
+    if set_on is not None and not (isinstance(set_on, ast.Name) and set_on.id == "self"):
+        yield f"{ast.unparse(node)} set", "attributes of `self` only, as all else is shared"
+
+
+def _is_constant(node: ast.expr) -> bool:
+    """Can nobody change it? What is named was judged where it was made."""
+    if isinstance(node, ast.Call):
+        called = node.func.id if isinstance(node.func, ast.Name) else ""
+        parts = [*node.args, *(keyword.value for keyword in node.keywords)]
+        makes = any(keyword.arg == "default_factory" for keyword in node.keywords)
+        return called in _MAKE_CONSTANTS and not makes and all(map(_is_constant, parts))
+    if isinstance(node, ast.List | ast.Dict | ast.Set | ast.ListComp | ast.DictComp | ast.SetComp | ast.GeneratorExp):
+        return False
+    return all(_is_constant(part) for part in ast.iter_child_nodes(node) if isinstance(part, ast.expr))
 
 
 def _texts(value: object) -> list[str]:

@@ -129,6 +129,9 @@ def _parameters(entry: "Indicator", given: Sequence[str]) -> dict[str, int | flo
             raise typer.BadParameter(wrong, param_hint="--param")
         if name not in entry.parameters:
             raise UnknownNameError(what, name, known=entry.parameters)
+        if name in parameters:
+            twice = f"{name} is given twice: write each once"
+            raise typer.BadParameter(twice, param_hint="--param")
         parameters[name] = _number(entry.parameters[name], name, value)
     return parameters
 

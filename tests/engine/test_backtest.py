@@ -369,6 +369,13 @@ def test_a_stop_that_nobody_listens_to_is_refused():
         decisions(Stopped(), history, made, grid(history, made))
 
 
+def test_a_stop_that_is_left_to_a_strategy_and_never_said_is_refused():
+    history = weighted([100, 100, 100], {0: BUY})
+    made = plan_of("X", exits=Exits(stop=ProtectiveStop(distances=True)))
+    with pytest.raises(StrategyError, match="enters and says no stop"):
+        decisions(Scripted(), history, made, grid(history, made))
+
+
 def test_a_stop_that_is_said_is_a_distance_in_raw_prices():
     """Seen at 200 after a split of two for one, a tenth is 20; in the raw prices of 100 it is 10."""
     split = [("X", session(1), "split", 2.0)]

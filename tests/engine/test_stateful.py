@@ -104,3 +104,27 @@ def test_an_answer_that_cannot_mean_anything_is_refused_with_its_bar(answer, mes
 
 def test_each_run_begins_with_a_memory_of_its_own():
     assert decide(SteppedCrossing(), FRAMES, "1h").equals(decide(SteppedCrossing(), FRAMES, "1h"))
+
+
+def test_a_slice_cannot_be_widened_to_what_comes_after():
+    seen = []
+
+    def on_bar(self, bars, memory):
+        last = bars.close[-2:]
+        seen.append((last.base is None, last.flags.writeable))
+        return Answer()
+
+    asked(on_bar)
+    assert set(seen) == {(True, False)}
+
+
+@pytest.mark.parametrize("bars", [-1, 20.5, "x"])
+def test_a_warm_up_is_a_number_of_bars(bars):
+    silent = type("Silent", (Stateful,), {"warm_up": bars, "on_bar": lambda self, bars, memory: Answer()})()
+    with pytest.raises(StrategyError, match=r"warm_up is .*, must be a whole number of at least 0"):
+        decide(silent, FRAMES, "1h")
+
+
+def test_a_setup_is_a_name():
+    with pytest.raises(StrategyError, match="setup is 5 on the bar"):
+        asked(lambda self, bars, memory: Answer(setup=5))

@@ -13,7 +13,7 @@ from engine.causal import Bars, crossed_above
 from engine.errors import FinerTimeframeError, StrategyError
 from engine.indicators import ema, sma
 from engine.stateful import NUMBERS, SETUP, TRUTHS
-from engine.strategy import Signals, Strategy, decide, instruments_named, warm_up_bars
+from engine.strategy import Signals, Strategy, decide, warm_up_bars
 from strategies.bollinger_reversion import BollingerReversion
 from strategies.sma_cross import SmaCross
 from strategies.time_series_momentum import TimeSeriesMomentum
@@ -231,6 +231,16 @@ def test_what_cannot_be_meant_is_refused(columns, message):
         decide(saying(**columns), market(1), "1h")
 
 
-def test_instruments_asked_for_by_name_are_known():
-    strategy = saying(enter=lambda bars: bars.close > bars.of("B").on("1d").close.lag(1))
-    assert instruments_named(strategy, "1h") == {"B"}
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"setups": lambda bars: None}, "setups is None, must be truths by name"),
+        ({"setups": lambda bars: {5: bars.close > 0}}, "must be truths by name"),
+        ({"gated": lambda bars: bars.close}, "gated is .*, must be what `gate` gave"),
+        ({"enter": lambda bars: bars.of(5).close > 0}, "instrument is 5, must be the id of one"),
+    ],
+    ids=["no setups", "a number for a name", "no gate", "a number for an instrument"],
+)
+def test_what_is_no_answer_is_refused_with_its_line(columns, message):
+    with pytest.raises(StrategyError, match=message):
+        decide(saying(**columns), market(1), "1h")

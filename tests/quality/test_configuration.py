@@ -330,7 +330,7 @@ def test_what_was_read_can_be_written_and_read_again(model: type[BaseModel]) -> 
         ),
         pytest.param(
             StrategyConfiguration, "capital: shared", "capital: shared, leverage: 2",
-            "it.yaml:8: unknown key 'account.leverage', expected one of capital, cash, currency", id="leverage is not there",
+            "it.yaml:8: account.leverage is 2, expected 1", id="leverage is said by contracts",
         ),
         pytest.param(
             SlaPolicy, "at_least: 0.99", "at_most: 0.99",

@@ -25,7 +25,7 @@ class It(Lengths, Strategy):
     sides: ClassVar[int] = 2
     _: KW_ONLY
     slow: "int"
-    more: list[int] = field(default_factory=list)
+    more: tuple[int, ...] = field(default=())
     width: float = field(repr=False)
     plain = 4
 
@@ -61,7 +61,7 @@ def test_what_is_declared_is_what_the_class_has_when_it_is_made(source: str) -> 
 def test_a_type_is_what_is_written() -> None:
     said = found(RICH).parameters
     assert {name: one.type for name, one in said.items()} == {
-        "fast": "int", "slow": "int", "more": "list[int]", "width": "float",
+        "fast": "int", "slow": "int", "more": "tuple[int, ...]", "width": "float",
     }  # fmt: skip
 
 

@@ -31,10 +31,10 @@ def _mean(columns: Sequence[Column]) -> Column | None:
 
 
 class Modest(Strategy):
-    sides: ClassVar[list[Side]] = [Side.LONG]
+    sides: ClassVar[tuple[Side, ...]] = (Side.LONG,)
     lengths: tuple[int, ...] = (5, 10)
     f_fast: int = 3
-    more: dict[str, int] = field(default_factory=dict)
+    more: tuple[int, ...] = field(default=(1, 2))
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(length) for length in self.lengths):
@@ -79,6 +79,13 @@ def test_plain_python_around_columns_is_allowed() -> None:
         ("from dataclasses import replace", "from dataclasses import replace"),  # another expression for a column
         ("from math import sin as __lt__", "__lt__"),
         ("bars.close.function", ".function"),
+        ("SEEN = []", "[]"),
+        ("SEEN: dict = {}", "{}"),
+        ("COUNT = iter(range(9))", "iter(range(9))"),
+        ("class Best:\n    seen = {}", "{}"),
+        ("def f(seen=[]): pass", "the default []"),
+        ("def f():\n    global seen", "global seen"),
+        ("def f(): pass\nf.seen = 1", "f.seen set"),
         ("bars.close[:].base", ".base"),
         ("bars.close[:].ctypes.data", ".ctypes"),
         ("bars.close._rolling", "._rolling"),
