@@ -92,7 +92,7 @@ class Worker:
             finally:
                 if not answered:  # interrupted, for instance: the answer would be taken for another's
                     self.end()
-        return cast("Given", _opened(outcome))
+        return cast("Given", _opened(outcome, of))
 
     def end(self) -> None:
         """Stop the process, whatever it does."""
@@ -207,12 +207,12 @@ def _is_refusal(error: Exception) -> bool:
     return isinstance(error, EngineError | QualityError | ResourceError)
 
 
-def _opened(outcome: tuple[_Failure | None, Any]) -> Any:
+def _opened(outcome: tuple[_Failure | None, Any], of: Code) -> Any:
     failure, given = outcome
     if failure is None:
         return given
     if failure.refusal is None:
-        raise FailedApartError(failure.sentence, failure.traceback)
+        raise FailedApartError(of.strategy, failure.sentence, failure.traceback)
     kind, args, attributes = failure.refusal
     refusal = kind.__new__(kind, *args)  # its __init__ would take what its sentence was made of
     refusal.args = args

@@ -504,8 +504,8 @@ class LostWorkerError(UserCodeError):
 
 
 class FailedApartError(UserCodeError):
-    def __init__(self, sentence: str, traceback: str) -> None:
-        super().__init__(sentence)
+    def __init__(self, strategy: str, sentence: str, traceback: str) -> None:
+        super().__init__(f"{strategy}: {sentence}")
         self.traceback = traceback
 
 
