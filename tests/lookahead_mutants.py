@@ -145,7 +145,7 @@ class Underneath(Stateful):
 
     def on_bar(self, bars: DataWindow, memory: dict[str, Any]) -> Answer:  # noqa: ARG002
         known = len(bars)
-        everything = bars.close[:].base
+        everything = bars.close._values  # what no file may say
         return Answer(enter=bool(known < len(everything) and everything[known] > everything[known - 1]))
 
 
@@ -177,9 +177,9 @@ def _entries_that_fail_left_out() -> Iterator[None]:
     """An engine that keeps back the entries after which the price falls."""
     honest = strategies.decide
 
-    def decide(strategy: Strategy, frames: Any, timeframe: str, *more: Any) -> pl.DataFrame:
+    def decide(strategy: Strategy, frames: Any, timeframe: str, *more: Any, **told: Any) -> pl.DataFrame:
         rises = (frames[timeframe]["close"].shift(-1) > frames[timeframe]["close"]).fill_null(value=True)
-        return honest(strategy, frames, timeframe, *more).with_columns(enter=pl.col("enter") & rises)
+        return honest(strategy, frames, timeframe, *more, **told).with_columns(enter=pl.col("enter") & rises)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(strategies, "decide", decide)

@@ -297,7 +297,8 @@ def test_a_day_that_the_calendar_does_not_reach_is_found_before_anything_is_kept
     workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = workplace.settings.project / "datasets" / "dropped.yaml"
-    path.write_text(DROPPED.replace("timeframe: 5m", "timeframe: 1d").replace("resample: [1h, 1d]", "resample: []"))
+    daily = DROPPED.replace("timeframe: 5m", "timeframe: 1d").replace("resample: [1h, 1d]", "resample: []")
+    path.write_text(daily.replace("timeframe: 1h", "timeframe: 1d"))
     rows = [f"1969-12-{day},10,11,9,10,100" for day in range(20, 32)]
     (tmp_path / "btcusd.csv").write_text("\n".join([HEADER, *rows, ""]))
     words = ("import", tmp_path / "btcusd.csv", "--dataset", "dropped", "--instrument", BTC)
